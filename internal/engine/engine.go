@@ -271,3 +271,36 @@ var (
 	// ErrPortInUse: a port that the engine should publish is taken.
 	ErrPortInUse = errors.New("port in use")
 )
+
+// NetworkSpec is a network to be made.
+type NetworkSpec struct {
+	Name       string
+	Driver     string // default bridge
+	DriverOpts map[string]string
+	Labels     map[string]string
+	Internal   bool
+	Attachable bool
+	IPv6       bool
+	Subnets    []manifests.Subnet
+	IPAM       string
+	IPAMOpts   map[string]string
+}
+
+// VolumeSpec is a volume to be made.
+type VolumeSpec struct {
+	Name       string
+	Driver     string
+	DriverOpts map[string]string
+	Labels     map[string]string
+}
+
+// NamespaceSpec is a network namespace of service addresses, joined to a
+// network's bridge.
+type NamespaceSpec struct {
+	// Name is the network's name, Bridge its interface on the host.
+	Name   string
+	Bridge string
+	// Addresses with the network's prefix length.
+	Addresses []netip.Prefix
+	Gateway   netip.Addr
+}
