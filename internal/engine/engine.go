@@ -89,6 +89,9 @@ type Endpoint struct {
 	MAC        string
 	DriverOpts map[string]string
 	GwPriority int
+	// Interface is the interface's name in the container; empty lets the
+	// engine choose.
+	Interface string
 }
 
 // State is what a container does.
@@ -270,6 +273,10 @@ var (
 	ErrPolicy = errors.New("denied by the host's policy")
 	// ErrPortInUse: a port that the engine should publish is taken.
 	ErrPortInUse = errors.New("port in use")
+	// ErrUnsupported: this engine does not carry out a field.
+	ErrUnsupported = errors.New("not supported by this engine")
+	// ErrLocked: another agent runs on the engine.
+	ErrLocked = errors.New("another agent runs on this engine")
 )
 
 // NetworkSpec is a network to be made.
