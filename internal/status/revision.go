@@ -2,40 +2,69 @@ package status
 
 import "time"
 
-// Revision is one state of a source: a commit, or the content of a folder.
+// Revision is one state of a source: a commit of a repository, or the content
+// of a local folder.
 type Revision struct {
+	// Source is the name of the source in the host file.
 	Source string `json:"source"`
-	// Ref is what was followed, such as main; SHA the commit, or the content
-	// hash of a folder.
+	// Ref is the short name of the branch or tag that is followed, such as main
+	// or v1.4.2, and "folder" for a local folder.
 	Ref string `json:"ref"`
+	// SHA is the commit's id, 40 hexadecimal digits; of a local folder a hash of
+	// its content.
 	SHA string `json:"sha"`
-	// Folder holds the revision's files.
-	Folder    string    `json:"folder"`
-	Author    string    `json:"author,omitempty"`
-	Committer string    `json:"committer,omitempty"`
-	Subject   string    `json:"subject,omitempty"`
-	Time      time.Time `json:"time,omitzero"`
-	FetchedAt time.Time `json:"fetchedAt,omitzero"`
-	// Local says that it is a local folder.
-	Local bool `json:"local,omitempty"`
-	// Rewritten says that the former revision is not an ancestor.
-	Rewritten bool `json:"rewritten,omitempty"`
-	TagMoved  bool `json:"tagMoved,omitempty"`
-	// Reports are remarks of the source: submodules, links that leave the tree.
-	Reports []string `json:"reports,omitempty"`
+	// Folder holds the revision's files. Of a repository it is read-only and
+	// never changes; of a local folder it is the folder itself.
+	Folder string `json:"folder"`
+	// Live says that Folder is a local folder that people edit.
+	Live   bool   `json:"live,omitempty"`
+	Commit Commit `json:"commit,omitzero"`
+	// Previous is the SHA that was in force before; empty for the first one.
+	Previous string `json:"previous,omitempty"`
+	// Rewritten says that Previous is no ancestor of this revision: the branch
+	// was force-pushed. HistoryUnknown says that too little history was fetched
+	// to tell.
+	Rewritten      bool `json:"rewritten,omitempty"`
+	HistoryUnknown bool `json:"historyUnknown,omitempty"`
+	// TagMoved says that the tag pointed elsewhere before.
+	TagMoved bool `json:"tagMoved,omitempty"`
+	// Reports are findings in the files: submodules, links that leave the tree,
+	// files over a limit. They do not stop the source.
+	Reports []Report `json:"reports,omitempty"`
+	// FetchedAt is when the server last confirmed this revision.
+	FetchedAt time.Time `json:"fetchedAt"`
 }
 
-// String returns main@sha1:67e2c98a.
-func (r Revision) String() string {
-	if r.SHA == "" {
-		return ""
-	}
-	short := r.SHA
-	if len(short) > 8 {
-		short = short[:8]
-	}
-	if r.Local {
-		return "folder@" + short
-	}
-	return r.Ref + "@sha1:" + short
+// Commit is what a revision says of itself; nothing of it is verified.
+type Commit struct {
+	Author    string    `json:"author,omitempty"` // Name <mail>
+	Committer string    `json:"committer,omitempty"`
+	Subject   string    `json:"subject,omitempty"`
+	Time      time.Time `json:"time,omitzero"` // of the committer
+	Parents   []string  `json:"parents,omitempty"`
 }
+
+// Report is a finding in a file of a revision: what is wrong and what to do.
+type Report struct {
+	// Path is relative to the repository, slash-separated.
+	Path    string `json:"path"`
+	Reason  Reason `json:"reason"`
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"`
+}
+
+// IsZero says that there is no revision.
+func (r Revision) IsZero() bool { return r.SHA == "" }
+
+// String returns main@sha1:67e2c98a, folder@67e2c98a, or "" for none.
+func (r Revision) String() string {
+	switch {
+	case r.IsZero():
+		return ""
+	case r.Live:
+		return r.Ref + "@" + short(r.SHA)
+	}
+	return r.Ref + "@sha1:" + short(r.SHA)
+}
+
+func short(sha string) string { return sha[:min(len(sha), 8)] }
