@@ -108,6 +108,10 @@ type Service struct {
 	// HostInputs are the inputs that lie on the host (host env files): part of
 	// hostrev, not of the release. Values are content digests.
 	HostInputs map[string]string `json:"hostInputs,omitempty"`
+	// HostEnv is the part of the containers' environment that comes from env
+	// files of the host; its keys and those of Container.Environment are
+	// disjoint. Outside the release.
+	HostEnv map[string]string `json:"hostEnv,omitempty"`
 	// Positions maps a field's path inside the service, such as "privileged"
 	// or "volumes[0]", to where it is written.
 	Positions map[string]Position `json:"positions,omitempty"`

@@ -153,6 +153,8 @@ type Policy struct {
 	Hooks        *bool    `yaml:"privileged_hooks" json:"privilegedHooks,omitempty"`
 	EnvFiles     []string `yaml:"env_files" json:"envFiles,omitempty"`
 	Digests      *bool    `yaml:"require_digests" json:"requireDigests,omitempty"`
+	// OOM allows oom_kill_disable and a negative oom_score_adj.
+	OOM *bool `yaml:"oom" json:"oom,omitempty"`
 }
 
 // Duration is a time.Duration that YAML writes as 30s, 10m or 1h30m.

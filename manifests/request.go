@@ -14,7 +14,11 @@ type LoadRequest struct {
 	Environment string `json:"environment"`
 	Bare        bool   `json:"bare,omitempty"`
 	// Apps limits which apps are loaded; empty is all that are placed here.
-	Apps     []string          `json:"apps,omitempty"`
+	Apps []string `json:"apps,omitempty"`
+	// PlacementOnly lists folders and what is not placed here, and loads
+	// nothing: Placed then names the apps to load.
+	PlacementOnly bool `json:"placementOnly,omitempty"`
+	// Patterns limits the apps by name, as in path.Match.
 	Patterns []string          `json:"patterns,omitempty"`
 	Source   string            `json:"source"`
 	Host     string            `json:"host"`
@@ -40,6 +44,8 @@ type LoadResult struct {
 	Environment Environment `json:"environment"`
 	// Apps are those that loaded without an error.
 	Apps []App `json:"apps"`
+	// Placed are the apps that are placed here, whether loaded or not.
+	Placed []string `json:"placed,omitempty"`
 	// Skipped are apps that are not placed here, with the reason NotPlaced or
 	// NotSelected.
 	Skipped []Skipped `json:"skipped,omitempty"`
@@ -51,6 +57,22 @@ type LoadResult struct {
 	// Folders lists all app folders of the environment, placed here or not, so
 	// that a removal can be told from a failure.
 	Folders []string `json:"folders"`
+	// Inputs are all files that the answer depends on, with their state; an
+	// answer may be used again for another root in which they are the same.
+	Inputs []Input `json:"inputs,omitempty"`
+}
+
+// Input is a file or folder that the loader looked at.
+type Input struct {
+	// Path is relative to the root, slash-separated; absolute for a file of
+	// the host.
+	Path string `json:"path"`
+	// Kind is "file", "tree" (a folder with all that is in it), "list" (the
+	// names in a folder) or "absent".
+	Kind string `json:"kind"`
+	// ID is git's object id of a file or tree with its mode, a hash of the
+	// names of a list, empty where absent.
+	ID string `json:"id,omitempty"`
 }
 
 // Skipped is an app that does not run here.
