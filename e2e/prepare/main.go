@@ -1,0 +1,37 @@
+// Command prepare builds what the tests need and is not in the cache yet: the
+// test program, the registry, and the current line's engine. With -lint it
+// builds the linter and the formatter instead and prints their folder.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/remorahq/remora/e2e/rig"
+)
+
+func main() {
+	lint := flag.Bool("lint", false, "build the linter and the formatter and print their folder")
+	flag.Parse()
+	if err := run(*lint); err != nil {
+		fmt.Fprintln(os.Stderr, "prepare:", err)
+		os.Exit(1)
+	}
+}
+
+func run(lint bool) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if !lint {
+		return rig.Prepare(ctx, os.Stdout)
+	}
+	dir, err := rig.PrepareLint(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Println(dir)
+	return err
+}
