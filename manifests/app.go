@@ -79,6 +79,9 @@ type Service struct {
 	// OrderWhy is the sentence that `plan` prints for it.
 	Order    Order  `json:"order"`
 	OrderWhy string `json:"orderWhy"`
+	// OrderSet says that the file itself names the order, so that what the
+	// image or the host adds does not change it.
+	OrderSet bool `json:"orderSet,omitempty"`
 	// WritesData says that a writable volume or host folder outlives the
 	// container: the service is not rolled back once it was healthy.
 	WritesData bool `json:"writesData,omitempty"`

@@ -156,6 +156,9 @@ type Release struct {
 	Promoted time.Time `json:"promoted,omitzero"`
 	// Volumes are the image's VOLUMEs.
 	Volumes []string `json:"volumes,omitempty"`
+	// Exposed are the image's TCP EXPOSEs; they give a service address and
+	// gate nothing.
+	Exposed []uint16 `json:"exposed,omitempty"`
 	// Healthcheck is the one in force: the file's, else the image's (then
 	// FromImage is true).
 	Healthcheck *manifests.Healthcheck `json:"healthcheck,omitempty"`
