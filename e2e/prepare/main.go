@@ -1,6 +1,6 @@
 // Command prepare builds what the tests need and is not in the cache yet: the
 // test program, the registry, and the current line's engine. With -lint it
-// builds the linter and the formatter instead and prints their folder.
+// builds the linter, which is the formatter too, instead and prints its folder.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 )
 
 func main() {
-	lint := flag.Bool("lint", false, "build the linter and the formatter and print their folder")
+	lint := flag.Bool("lint", false, "build the linter and print its folder")
 	flag.Parse()
 	if err := run(*lint); err != nil {
 		fmt.Fprintln(os.Stderr, "prepare:", err)

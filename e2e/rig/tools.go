@@ -54,7 +54,7 @@ func registryTool() tool {
 func lintTool() tool {
 	return tool{
 		name: "lint", module: "e2e/tools/lint", sources: []string{"go.mod", "go.sum"},
-		packages: []string{"github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "mvdan.cc/gofumpt"},
+		packages: []string{"github.com/golangci/golangci-lint/v2/cmd/golangci-lint"},
 	}
 }
 
@@ -76,7 +76,7 @@ func Prepare(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// PrepareLint builds the linter and the formatter and returns their folder.
+// PrepareLint builds the linter, which is the formatter too, and returns its folder.
 func PrepareLint(ctx context.Context, w io.Writer) (string, error) {
 	if err := prepare(ctx, w, lintTool()); err != nil {
 		return "", err
