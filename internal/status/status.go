@@ -61,7 +61,7 @@ type Actor struct {
 // Event is one thing that happened, with one sentence that a person
 // understands. Secrets never appear in it.
 type Event struct {
-	// ID grows by one per event of a host and never repeats.
+	// ID grows with every event of a host and never repeats.
 	ID          uint64    `json:"id"`
 	Time        time.Time `json:"time"`
 	Host        string    `json:"host"`
