@@ -1,0 +1,208 @@
+// Package handoff is what holder and worker say to each other: short messages
+// over a socket pair that keeps their boundaries, with descriptors beside them
+// (SCM_RIGHTS). It decides nothing.
+//
+// Send and Receive may each be used by several goroutines and beside each
+// other; messages are not interleaved.
+package handoff
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/remorahq/remora/internal/traffic"
+)
+
+// The descriptors that a worker is started with.
+const (
+	// FDLink is the worker's end of the link to the holder.
+	FDLink = 3
+	// FDState is the folder of the table; the worker reaches it by this
+	// descriptor because it may not be able to by its path.
+	FDState = 4
+	// FDBinary is the program, for the same reason.
+	FDBinary = 5
+)
+
+// Op says what a message asks or tells.
+type Op string
+
+// From the worker to the holder.
+const (
+	// Open asks for a listener; the answer has the same ID and, unless Same
+	// or Error is set, its descriptor.
+	Open Op = "open"
+	// Close gives a listener up.
+	Close Op = "close"
+	// Sweep gives up all listeners that this worker has not opened.
+	Sweep Op = "sweep"
+	// Ready says that the worker serves its table.
+	Ready Op = "ready"
+	// Quiet answers Drain: the worker accepts nothing, writes no table and
+	// answers no control call any more.
+	Quiet Op = "quiet"
+	// Alive is told every few seconds.
+	Alive Op = "alive"
+	// Upgrade asks for a new worker; it is answered with the same ID once that
+	// one leads, or with an Error.
+	Upgrade Op = "upgrade"
+)
+
+// From the holder to the worker.
+const (
+	// Answer answers Open and Upgrade.
+	Answer Op = "answer"
+	// Peer brings a connection to another live worker. Older says that the
+	// other one is the predecessor.
+	Peer Op = "peer"
+	// Drain makes a worker a predecessor.
+	Drain Op = "drain"
+	// Lead makes a worker the one that answers the control API; it brings that
+	// one's listening socket.
+	Lead Op = "lead"
+)
+
+// Message is one message.
+type Message struct {
+	Op  Op                  `json:"op"`
+	ID  uint64              `json:"id,omitempty"`
+	Key traffic.ListenerKey `json:"key,omitzero"`
+	// Path is the network namespace's file, empty for the holder's own, and
+	// Inode which namespace the sender's descriptor was opened in.
+	Path  string `json:"path,omitempty"`
+	Inode uint64 `json:"inode,omitempty"`
+	// Same says that the sender's descriptor is still the right one.
+	Same  bool   `json:"same,omitempty"`
+	Error string `json:"error,omitempty"`
+	// InUse says that another program holds the port.
+	InUse bool `json:"inUse,omitempty"`
+	Older bool `json:"older,omitempty"`
+}
+
+// Conn is one end of a link.
+type Conn struct {
+	c  *net.UnixConn
+	wr sync.Mutex
+	rd sync.Mutex
+}
+
+const maxMessage = 4 << 10
+
+// Pair makes a link: one end to use, the other to give to a child.
+func Pair() (*Conn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make socket pair: %w", err)
+	}
+	child := os.NewFile(uintptr(fds[1]), "link")
+	c, err := FromFile(os.NewFile(uintptr(fds[0]), "link"))
+	if err != nil {
+		return nil, nil, errors.Join(err, child.Close())
+	}
+	return c, child, nil
+}
+
+// Streams makes a connected pair of byte streams for two workers.
+func Streams() (a, b *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make socket pair: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "peer"), os.NewFile(uintptr(fds[1]), "peer"), nil
+}
+
+// FromFile takes over a link's end.
+func FromFile(f *os.File) (*Conn, error) {
+	c, err := net.FileConn(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("take over the link: %w", err)
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(errors.New("take over the link: not a unix socket"), c.Close())
+	}
+	return &Conn{c: u}, nil
+}
+
+// Send sends a message and at most one descriptor, which stays the caller's.
+func (c *Conn) Send(m Message, fd *os.File) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", m.Op, err)
+	}
+	c.wr.Lock()
+	defer c.wr.Unlock()
+	if err := WriteRights(c.c, data, fd); err != nil {
+		return fmt.Errorf("send %s: %w", m.Op, err)
+	}
+	return nil
+}
+
+// WriteRights writes one message with at most one descriptor. It does not use
+// [os.File.Fd], which would make the open socket blocking in every process
+// that shares it.
+func WriteRights(c *net.UnixConn, data []byte, fd *os.File) error {
+	if fd == nil {
+		_, _, err := c.WriteMsgUnix(data, nil, nil)
+		return err
+	}
+	raw, err := fd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var werr error
+	err = raw.Control(func(n uintptr) {
+		_, _, werr = c.WriteMsgUnix(data, unix.UnixRights(int(n)), nil)
+	})
+	return errors.Join(err, werr)
+}
+
+// Receive waits for the next message; the descriptor, if any, is the caller's.
+// io.EOF says that the other side is gone.
+func (c *Conn) Receive() (Message, *os.File, error) {
+	c.rd.Lock()
+	defer c.rd.Unlock()
+	buf, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := c.c.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return Message{}, nil, err
+	}
+	if n == 0 {
+		return Message{}, nil, io.EOF
+	}
+	fd, err := parseRights(oob[:oobn])
+	if err != nil {
+		return Message{}, nil, err
+	}
+	var m Message
+	if err := json.Unmarshal(buf[:n], &m); err != nil {
+		return Message{}, fd, fmt.Errorf("decode message: %w", err)
+	}
+	return m, fd, nil
+}
+
+func parseRights(oob []byte) (*os.File, error) {
+	if len(oob) == 0 {
+		return nil, nil
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(msgs) != 1 {
+		return nil, fmt.Errorf("read descriptor: %w", err)
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil || len(fds) != 1 {
+		return nil, fmt.Errorf("read descriptor: %w", err)
+	}
+	unix.CloseOnExec(fds[0])
+	return os.NewFile(uintptr(fds[0]), "handed"), nil
+}
+
+// Close closes the link; a Receive under way returns.
+func (c *Conn) Close() error { return c.c.Close() }

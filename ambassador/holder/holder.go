@@ -1,0 +1,319 @@
+// Package holder is the parent of the ambassador's workers. It opens listeners
+// when a worker asks, keeps them open whatever happens to workers, hands them
+// over, restarts a worker that died and starts its successor at an upgrade. It
+// must not know the table, parse traffic or answer the control API: what
+// strangers send never reaches it.
+//
+// One goroutine owns all state and starts all children; it is bound to one
+// thread because a child dies with the thread that started it.
+package holder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/remorahq/remora/ambassador/handoff"
+	"github.com/remorahq/remora/internal/traffic"
+)
+
+const (
+	// silent is how long a worker may say nothing before it is killed.
+	silent = 20 * time.Second
+	// starting is how long a worker may take until it serves.
+	starting = 10 * time.Second
+	// stopping is how long workers may finish requests at a stop.
+	stopping = 12 * time.Second
+	// settled is the life after which a crash is not part of a loop.
+	settled = 5 * time.Second
+)
+
+// Config is what a holder needs.
+type Config struct {
+	// RunDir holds the control socket and the lock; StateDir the table.
+	RunDir, StateDir string
+	// User is whom workers run as, "name", "uid" or "uid:gid"; only root can.
+	User string
+	// Args are the worker's arguments after the program's name.
+	Args []string
+	Log  *slog.Logger
+}
+
+type holder struct {
+	cfg       Config
+	log       *slog.Logger
+	files     *files
+	sd        systemd
+	events    chan event
+	listeners map[traffic.ListenerKey]*held
+	workers   map[int]*worker
+	current   *worker // leads, or will
+	next      *worker // its successor, until it leads
+	asked     []request
+	numbers   int
+	crashes   int
+	restart   <-chan time.Time
+	stop      bool
+}
+
+// request is an Upgrade that waits for its answer.
+type request struct {
+	w  *worker
+	id uint64
+}
+
+// event is a message of a worker, or its end.
+type event struct {
+	w    *worker
+	m    handoff.Message
+	err  error
+	gone bool
+}
+
+// Run holds the ambassador until ctx ends or SIGTERM or SIGINT arrives, and
+// returns when all workers have exited. SIGHUP starts a new worker.
+func Run(ctx context.Context, cfg Config) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	f, err := openFiles(cfg)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	h := &holder{
+		cfg: cfg, log: cfg.Log, files: f, sd: newSystemd(),
+		events:    make(chan event),
+		listeners: make(map[traffic.ListenerKey]*held),
+		workers:   make(map[int]*worker),
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	h.current, err = h.start()
+	if err != nil {
+		return err
+	}
+	h.loop(ctx, signals)
+	for _, l := range h.listeners {
+		err = errors.Join(err, l.file.Close())
+	}
+	return err
+}
+
+func (h *holder) loop(ctx context.Context, signals <-chan os.Signal) {
+	tick := time.NewTicker(h.sd.interval())
+	defer tick.Stop()
+	var deadline <-chan time.Time
+	done := ctx.Done()
+	for !h.stop || len(h.workers) > 0 {
+		select {
+		case e := <-h.events:
+			h.handle(e)
+		case <-h.restart:
+			h.restart = nil
+			h.replaceCurrent()
+		case <-tick.C:
+			h.sd.watchdog()
+			h.killSilent()
+		case <-done:
+			done, deadline = nil, h.terminate()
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				h.upgrade(request{})
+			} else {
+				deadline = h.terminate()
+			}
+		case <-deadline:
+			h.killAll()
+		}
+	}
+}
+
+// terminate asks all workers to finish.
+func (h *holder) terminate() <-chan time.Time {
+	h.sd.notify("STOPPING=1")
+	h.stop, h.restart = true, nil
+	for _, w := range h.workers {
+		_ = w.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	return time.After(stopping)
+}
+
+func (h *holder) killAll() {
+	for _, w := range h.workers {
+		_ = w.cmd.Process.Kill()
+	}
+}
+
+func (h *holder) killSilent() {
+	for _, w := range h.workers {
+		limit := silent
+		if !w.ready {
+			limit = starting
+		}
+		if time.Since(w.heard) > limit {
+			h.log.Error("worker is silent, kill it", "worker", w.number, "for", time.Since(w.heard).Round(time.Second))
+			_ = w.cmd.Process.Kill()
+		}
+	}
+}
+
+func (h *holder) handle(e event) {
+	if e.gone {
+		h.gone(e.w, e.err)
+		return
+	}
+	e.w.heard = time.Now()
+	switch e.m.Op {
+	case handoff.Open:
+		h.open(e.w, e.m)
+	case handoff.Close:
+		if e.w == h.newest() {
+			h.forget(e.m.Key)
+		}
+	case handoff.Sweep:
+		h.sweep(e.w)
+	case handoff.Ready:
+		h.ready(e.w)
+	case handoff.Quiet:
+		if e.w == h.current && h.next != nil {
+			h.lead(h.next)
+		}
+	case handoff.Upgrade:
+		h.upgrade(request{e.w, e.m.ID})
+	}
+}
+
+func (h *holder) newest() *worker {
+	if h.next != nil {
+		return h.next
+	}
+	return h.current
+}
+
+// ready links a worker that serves with those that still live, and makes it
+// lead, at once or when its predecessor is quiet.
+func (h *holder) ready(w *worker) {
+	w.ready = true
+	for _, p := range h.workers {
+		if p != w && p.ready {
+			h.link(w, p)
+		}
+	}
+	switch w {
+	case h.current:
+		h.lead(w)
+	case h.next:
+		h.send(h.current, handoff.Message{Op: handoff.Drain}, nil)
+	}
+}
+
+// link connects a worker with an older one.
+func (h *holder) link(young, old *worker) {
+	a, b, err := handoff.Streams()
+	if err != nil {
+		h.log.Error("link workers", "err", err)
+		return
+	}
+	defer a.Close() //nolint:errcheck // both ends were handed over
+	defer b.Close() //nolint:errcheck // both ends were handed over
+	h.send(young, handoff.Message{Op: handoff.Peer, Older: true}, a)
+	h.send(old, handoff.Message{Op: handoff.Peer}, b)
+}
+
+func (h *holder) lead(w *worker) {
+	if w == h.next {
+		h.next = nil
+	}
+	h.current = w
+	h.send(w, handoff.Message{Op: handoff.Lead}, h.files.control)
+	h.sd.notify("READY=1")
+	h.answerUpgrades("")
+	h.log.Info("worker leads", "worker", w.number, "pid", w.cmd.Process.Pid)
+}
+
+// upgrade starts a successor from the program's file as it is now.
+func (h *holder) upgrade(r request) {
+	if r.w != nil {
+		h.asked = append(h.asked, r)
+	}
+	if h.next != nil || h.stop {
+		return
+	}
+	if !h.current.ready {
+		h.answerUpgrades("the present worker has not started yet")
+		return
+	}
+	w, err := h.start()
+	if err != nil {
+		h.log.Error("start successor", "err", err)
+		h.answerUpgrades(err.Error())
+		return
+	}
+	h.next = w
+}
+
+func (h *holder) answerUpgrades(failure string) {
+	for _, r := range h.asked {
+		h.send(r.w, handoff.Message{Op: handoff.Answer, ID: r.id, Error: failure}, nil)
+	}
+	h.asked = nil
+}
+
+// gone cleans up after a worker's end, and replaces it when it led.
+func (h *holder) gone(w *worker, err error) {
+	delete(h.workers, w.number)
+	_ = w.link.Close()
+	if h.stop {
+		return
+	}
+	h.log.Warn("worker ended", "worker", w.number, "lived", time.Since(w.started).Round(time.Millisecond), "cause", err)
+	switch {
+	case w == h.next:
+		h.next = nil
+		h.answerUpgrades(fmt.Sprintf("the new worker ended before it served: %v", err))
+	case w == h.current && h.next != nil && h.next.ready:
+		h.lead(h.next)
+	case w == h.current && h.next != nil:
+		h.current, h.next = h.next, nil
+	case w == h.current:
+		h.restart = time.After(h.backOff(time.Since(w.started)))
+	}
+}
+
+// backOff is nothing for a crash, and grows for a loop of them.
+func (h *holder) backOff(lived time.Duration) time.Duration {
+	if lived > settled {
+		h.crashes = 0
+	}
+	h.crashes++
+	if h.crashes <= 2 {
+		return 0
+	}
+	return min(50*time.Millisecond<<min(h.crashes-3, 10), 5*time.Second)
+}
+
+func (h *holder) replaceCurrent() {
+	w, err := h.start()
+	if err != nil {
+		h.log.Error("start worker", "err", err)
+		h.restart = time.After(time.Second)
+		return
+	}
+	h.current = w
+}
+
+func (h *holder) send(w *worker, m handoff.Message, fd *os.File) {
+	if w == nil {
+		return
+	}
+	if err := w.link.Send(m, fd); err != nil {
+		h.log.Debug("worker cannot be told", "worker", w.number, "op", m.Op, "err", err)
+	}
+}

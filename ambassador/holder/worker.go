@@ -1,0 +1,93 @@
+package holder
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/remorahq/remora/ambassador/handoff"
+)
+
+// worker is a child and what the holder knows of it.
+type worker struct {
+	number  int
+	cmd     *exec.Cmd
+	link    *handoff.Conn
+	started time.Time
+	heard   time.Time
+	ready   bool
+}
+
+// start starts a worker from the program's file as it is now. The file is
+// executed by its descriptor: the worker's user may not reach its path.
+func (h *holder) start() (*worker, error) {
+	binary, err := os.Open(h.files.exe)
+	if err != nil {
+		return nil, fmt.Errorf("open the worker's program: %w", err)
+	}
+	defer binary.Close() //nolint:errcheck // opened for reading
+	link, child, err := handoff.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer child.Close() //nolint:errcheck // the child has its own
+	cmd := exec.Command("/proc/self/fd/" + strconv.Itoa(handoff.FDBinary))
+	cmd.Args = append([]string{"remora-ambassador"}, h.cfg.Args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{child, h.files.state, binary}
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=", "LISTEN_FDS=")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: h.files.credential}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start worker: %w", err), link.Close())
+	}
+	h.numbers++
+	now := time.Now()
+	w := &worker{number: h.numbers, cmd: cmd, link: link, started: now, heard: now}
+	h.workers[w.number] = w
+	go h.follow(w)
+	return w, nil
+}
+
+// follow turns what a worker says into events, and ends with its exit.
+func (h *holder) follow(w *worker) {
+	for {
+		m, fd, err := w.link.Receive()
+		if err != nil {
+			break
+		}
+		if fd != nil {
+			_ = fd.Close()
+		}
+		h.events <- event{w: w, m: m}
+	}
+	err := w.cmd.Wait()
+	h.events <- event{w: w, err: err, gone: true}
+}
+
+// credential resolves "name", "uid" or "uid:gid".
+func credential(who string) (*syscall.Credential, error) {
+	if os.Geteuid() != 0 || who == "" || who == "root" || who == "0" {
+		return nil, nil
+	}
+	uid, gid, ok := strings.Cut(who, ":")
+	if !ok {
+		gid = uid
+	}
+	if u, err := user.Lookup(who); err == nil {
+		uid, gid = u.Uid, u.Gid
+	} else if u, err := user.LookupId(uid); err == nil && !ok {
+		gid = u.Gid
+	}
+	nu, err1 := strconv.ParseUint(uid, 10, 32)
+	ng, err2 := strconv.ParseUint(gid, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("unknown user %q: give an existing name, or uid or uid:gid", who)
+	}
+	return &syscall.Credential{Uid: uint32(nu), Gid: uint32(ng)}, nil
+}

@@ -1,0 +1,209 @@
+package http1
+
+import (
+	"bufio"
+	"bytes"
+	"strings"
+)
+
+// Request is the head of one request. It may be used again by Read.
+type Request struct {
+	Method string
+	// Target is the request target as it goes to the next hop, in origin,
+	// asterisk or authority form; Path is its path without the query.
+	Target, Path []byte
+	// Host is the authority as written: Host, or that of an absolute target.
+	Host []byte
+	// Minor is 0 or 1 of HTTP/1.x.
+	Minor  int
+	Fields []Field
+	// Length is the body's length, 0 without a body, -1 when chunked.
+	Length int64
+	// KeepAlive says that the client expects the connection to stay.
+	KeepAlive bool
+	// Upgrade is the protocol asked for by "Connection: upgrade", or empty.
+	Upgrade string
+	// Pins says that the client authenticates the connection (NTLM and
+	// Negotiate), so that it must keep one upstream connection.
+	Pins bool
+
+	size int
+}
+
+// Read parses the next head without consuming it; [Request.Discard] does. A
+// clean end before the first byte is io.EOF; what is refused is an [*Error].
+func (r *Request) Read(br *bufio.Reader) error {
+	head, err := peekHead(br)
+	if err != nil {
+		return err
+	}
+	*r = Request{Fields: r.Fields[:0], size: len(head)}
+	line, rest, err := cutLine(head)
+	if err != nil {
+		return err
+	}
+	if err := r.requestLine(line); err != nil {
+		return err
+	}
+	if r.Fields, err = parseFields(r.Fields, rest); err != nil {
+		return err
+	}
+	return r.interpret()
+}
+
+// Discard consumes the head from the reader that it was read from. The slices
+// of r stay valid until the next read.
+func (r *Request) Discard(br *bufio.Reader) { _, _ = br.Discard(r.size) }
+
+// Idempotent says whether the method may be sent twice (RFC 9110 §9.2.2).
+func (r *Request) Idempotent() bool {
+	switch r.Method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+func (r *Request) requestLine(line []byte) error {
+	method, rest, ok := bytes.Cut(line, []byte(" "))
+	if !ok || !isToken(method) {
+		return refuse(400, "invalid method in the request line")
+	}
+	target, version, ok := bytes.Cut(rest, []byte(" "))
+	if !ok || len(target) == 0 {
+		return refuse(400, "invalid request line")
+	}
+	for _, c := range target {
+		if c <= ' ' || c == 0x7f {
+			return refuse(400, "control character in the request target")
+		}
+	}
+	switch string(version) {
+	case "HTTP/1.1":
+		r.Minor = 1
+	case "HTTP/1.0":
+		r.Minor = 0
+	default:
+		return refuse(505, "HTTP version %q is not supported", version)
+	}
+	r.Method, r.Target = internMethod(method), target
+	return nil
+}
+
+func internMethod(m []byte) string {
+	for _, known := range [...]string{"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"} {
+		if string(m) == known {
+			return known
+		}
+	}
+	return string(m)
+}
+
+// interpret reads the fields that the next hop's framing depends on.
+func (r *Request) interpret() error {
+	fr := framing{length: -1}
+	hosts, upgrade, wantsUpgrade := 0, []byte(nil), false
+	r.KeepAlive = r.Minor == 1
+	for _, f := range r.Fields {
+		if err := fr.field(f); err != nil {
+			return err
+		}
+		switch {
+		case fold(f.Name, "host"):
+			hosts++
+			r.Host = f.Value
+		case fold(f.Name, "connection"):
+			r.connection(f.Value)
+			wantsUpgrade = wantsUpgrade || hasListed(f.Value, "upgrade")
+		case fold(f.Name, "upgrade"):
+			upgrade = f.Value
+		case fold(f.Name, "authorization"):
+			r.Pins = pins(f.Value)
+		}
+	}
+	if err := fr.check(); err != nil {
+		return err
+	}
+	if fr.chunked && r.Minor == 0 {
+		return refuse(400, "Transfer-Encoding in an HTTP/1.0 request")
+	}
+	if hosts > 1 || hosts == 0 && r.Minor == 1 {
+		return refuse(400, "want exactly one Host, got %d", hosts)
+	}
+	if wantsUpgrade && r.Minor == 1 && !hasListed(upgrade, "h2c") {
+		r.Upgrade = string(upgrade)
+	}
+	r.Length = max(fr.length, 0)
+	if fr.chunked {
+		r.Length = -1
+	}
+	return r.target()
+}
+
+func (r *Request) connection(list []byte) {
+	switch {
+	case hasListed(list, "close"):
+		r.KeepAlive = false
+	case r.Minor == 0 && hasListed(list, "keep-alive"):
+		r.KeepAlive = true
+	}
+}
+
+func pins(auth []byte) bool {
+	scheme, _, _ := bytes.Cut(auth, []byte(" "))
+	return fold(scheme, "ntlm") || fold(scheme, "negotiate")
+}
+
+// target checks the request target's form (RFC 9112 §3.2) and brings an
+// absolute one into origin form.
+func (r *Request) target() error {
+	switch {
+	case r.Method == "CONNECT":
+		if r.Length != 0 || bytes.IndexByte(r.Target, '/') >= 0 {
+			return refuse(400, "invalid CONNECT request")
+		}
+		r.Path = []byte("/")
+		return r.checkHost()
+	case r.Target[0] == '/':
+	case string(r.Target) == "*" && r.Method == "OPTIONS":
+		r.Path = []byte("/")
+		return r.checkHost()
+	default:
+		if err := r.absolute(); err != nil {
+			return err
+		}
+	}
+	r.Path, _, _ = bytes.Cut(r.Target, []byte("?"))
+	return r.checkHost()
+}
+
+func (r *Request) absolute() error {
+	const scheme = "http://"
+	if len(r.Target) <= len(scheme) || !fold(r.Target[:len(scheme)], scheme) {
+		return refuse(400, "invalid request target")
+	}
+	authority, target := r.Target[len(scheme):], []byte("/")
+	if i := bytes.IndexAny(authority, "/?"); i >= 0 {
+		authority, target = authority[:i], authority[i:]
+	}
+	if target[0] != '/' {
+		return refuse(400, "absolute request target without a path")
+	}
+	if r.Minor == 1 && !bytes.EqualFold(authority, r.Host) {
+		return refuse(400, "Host differs from the request target's authority")
+	}
+	r.Host, r.Target = authority, target
+	return nil
+}
+
+func (r *Request) checkHost() error {
+	for _, c := range r.Host {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case strings.IndexByte("-._~:[]%!$&'()*+;=", c) >= 0:
+		default:
+			return refuse(400, "invalid Host %q", r.Host)
+		}
+	}
+	return nil
+}
