@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -101,9 +102,7 @@ func (s Spec) payload() map[string]any {
 		bindings[port] = []map[string]string{{"HostPort": host}}
 	}
 	host := map[string]any{"PortBindings": bindings}
-	for k, v := range s.Host {
-		host[k] = v
-	}
+	maps.Copy(host, s.Host)
 	return map[string]any{
 		"Image": s.Image, "Cmd": s.Cmd, "Env": env, "Labels": s.Labels, "ExposedPorts": exposed, "HostConfig": host,
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -118,7 +119,7 @@ func (s *GitHTTP) handler(t TB) http.Handler {
 		if user, _, ok := r.BasicAuth(); ok {
 			// http-backend takes pushes only from somebody with a name.
 			own := *backend
-			own.Env = append(own.Env[:len(own.Env):len(own.Env)], "REMOTE_USER="+user)
+			own.Env = append(slices.Clip(own.Env), "REMOTE_USER="+user)
 			own.ServeHTTP(w, r)
 			return
 		}

@@ -29,7 +29,7 @@ type account struct {
 
 func openAccount(s settings) (*account, error) {
 	a := &account{version: s.Version, instance: s.Instance, counts: map[string]int{}}
-	for _, where := range strings.Split(s.Record, ",") {
+	for where := range strings.SplitSeq(s.Record, ",") {
 		if where == "" {
 			continue
 		}

@@ -43,7 +43,7 @@ func (p *program) webSocket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Accept has answered
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }() // closed already is as good
 	conn.SetReadLimit(1 << 20)
 	// The hijacked connection is not the server's any more: Shutdown neither
 	// waits for it nor closes it, so the handler ends by the request's context.
