@@ -183,6 +183,10 @@ type Dependency struct {
 type Update struct {
 	// FailureAction is "rollback" (default), "pause" or "continue".
 	FailureAction string `json:"failureAction"`
+	// RollbackWritten says that the file itself says `failure_action:
+	// rollback`: the permission, given in advance, to put a service with data
+	// back on its former release.
+	RollbackWritten bool `json:"rollbackWritten,omitempty"`
 	// Monitor is how long a switched release is watched; default 30 s.
 	Monitor time.Duration `json:"monitor"`
 	// Parallelism is how many containers are replaced per generation; 0 is all.

@@ -99,6 +99,10 @@ type Override struct {
 	// Wanted, of a pin: the desired release of each service when the pin was
 	// set; the pin ends when one of them changes.
 	Wanted map[string]string `json:"wanted,omitempty"`
+	// Enforced, of a stop: what still runs is stopped (`remora stop`). Without
+	// it only what a person stopped stays so (`docker stop`), for as long as
+	// the host respects that.
+	Enforced bool `json:"enforced,omitempty"`
 }
 
 // Outcome is how a rollout ended.
@@ -113,6 +117,12 @@ type Outcome struct {
 	Ended    time.Time     `json:"ended"`
 	// Releases by service after it.
 	Releases map[string]string `json:"releases,omitempty"`
+	// Retry is when the same revision is tried again; zero for not by itself.
+	Retry time.Time `json:"retry,omitzero"`
+	// Attempts counts the tries of this revision so far.
+	Attempts int `json:"attempts,omitempty"`
+	// Stalled says that nothing goes on until a person acts; Message says how.
+	Stalled bool `json:"stalled,omitempty"`
 }
 
 // Service is what the ledger knows of one service.
@@ -175,6 +185,14 @@ type Deployed struct {
 	Until time.Time `json:"until,omitzero"`
 	// Place is where a leaving release goes.
 	Place Place `json:"place,omitempty"`
+	// Set tells two sets of containers of one release apart (a restart, other
+	// host inputs); see [Deployed.Table].
+	Set string `json:"set,omitempty"`
+	// Frozen says that its containers are to be paused.
+	Frozen bool `json:"frozen,omitempty"`
+	// Drained says that the ambassador has nothing left on it, or that it
+	// never had traffic: its containers may be signalled.
+	Drained bool `json:"drained,omitempty"`
 }
 
 // Place is what becomes of a leaving release.
@@ -207,6 +225,15 @@ type Instance struct {
 	Restart string `json:"restart,omitempty"`
 	// Hooked says that post_start ran in it (of this start time).
 	Hooked time.Time `json:"hooked,omitzero"`
+	// Epoch is the start time that the container had when it was last asked to
+	// start or to stop: a start after it is the one that was asked for, and an
+	// exit after such a start is a crash.
+	Epoch time.Time `json:"epoch,omitzero"`
+	// Restarts is the engine's restart count when the container came into
+	// service; a higher one is a crash.
+	Restarts int `json:"restarts,omitempty"`
+	// Captured says that its evidence was asked for.
+	Captured bool `json:"captured,omitempty"`
 }
 
 // Quarantine keeps a release from being rolled out.
@@ -238,4 +265,7 @@ type Job struct {
 	Ended     time.Time `json:"ended,omitzero"`
 	Revision  string    `json:"revision"`
 	Candidate string    `json:"candidate,omitempty"`
+	// Launched says that its container was asked to start: if it vanishes, the
+	// outcome is unknown.
+	Launched bool `json:"launched,omitempty"`
 }

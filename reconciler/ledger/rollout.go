@@ -46,6 +46,8 @@ const (
 	BeforeJobs WaveStep = "before-jobs"
 	Starting   WaveStep = "starting"
 	Warming    WaveStep = "warming"
+	// Exchanging replaces stop-first endpoint services: hold, stop, start, warm.
+	Exchanging WaveStep = "exchanging"
 	AfterJobs  WaveStep = "after-jobs"
 	Switching  WaveStep = "switching" // the table is out, not yet acknowledged
 	Replacing  WaveStep = "replacing" // workers: old stopped, new started
@@ -130,6 +132,15 @@ type Change struct {
 	HealthyOnce bool `json:"healthyOnce,omitempty"`
 	// Kept says that it stayed on To while the rest went back.
 	Kept bool `json:"kept,omitempty"`
+	// Disarmed says that the containers which serve are about to leave: their
+	// restart policy is "no" from here on.
+	Disarmed bool `json:"disarmed,omitempty"`
+	// Ready counts the containers of To that became ready, and ReadyAt is when
+	// the last did (update_config's parallelism and delay).
+	Ready   int       `json:"ready,omitempty"`
+	ReadyAt time.Time `json:"readyAt,omitzero"`
+	// Warned says that a failing check of the image was reported.
+	Warned bool `json:"warned,omitempty"`
 }
 
 // Failure is why a rollout failed.
