@@ -39,28 +39,62 @@ func (s *slot) hostAddr() string     { return fmt.Sprintf("198.18.%d.1", s.n) }
 func (s *slot) engineAddr() string   { return fmt.Sprintf("198.18.%d.2", s.n) }
 func (s *slot) path(p string) string { return filepath.Join(s.dir(), p) }
 
-// claimSlot takes the first free slot and sweeps it.
+// claimSlot takes the first free slot, after sweeping all that are free.
 func claimSlot() (*slot, error) {
+	if err := Sweep(); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(slotBase(), 0o755); err != nil {
 		return nil, fmt.Errorf("make folder of the rig: %w", err)
 	}
 	for n := range slots {
-		lock, err := os.OpenFile(filepath.Join(slotBase(), fmt.Sprintf("%d.lock", n)), os.O_CREATE|os.O_RDWR, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("open lock of slot: %w", err)
+		s, err := lockSlot(n)
+		if err != nil || s != nil {
+			return s, err
 		}
-		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-			lock.Close()
-			continue
-		}
-		s := &slot{n: n, lock: lock}
-		if err := s.sweep(); err != nil {
-			lock.Close()
-			return nil, err
-		}
-		return s, nil
 	}
 	return nil, fmt.Errorf("all %d places for engines are taken: see %s", slots, slotBase())
+}
+
+// lockSlot is the slot, swept, or nil when somebody holds it.
+func lockSlot(n int) (*slot, error) {
+	lock, err := os.OpenFile(filepath.Join(slotBase(), fmt.Sprintf("%d.lock", n)), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock of slot: %w", err)
+	}
+	if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		lock.Close()
+		return nil, nil
+	}
+	s := &slot{n: n, lock: lock}
+	if err := s.sweep(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Sweep removes the engines, with everything of theirs, of tests that were
+// killed; those of tests that run are left alone. Starting an engine does it too.
+func Sweep() error {
+	locks, err := filepath.Glob(filepath.Join(slotBase(), "*.lock"))
+	if err != nil {
+		return fmt.Errorf("list slots: %w", err)
+	}
+	for _, path := range locks {
+		n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(path), ".lock"))
+		if err != nil {
+			continue // not ours
+		}
+		s, err := lockSlot(n)
+		if err != nil {
+			return err
+		}
+		if s != nil {
+			s.lock.Close()
+		}
+	}
+	return nil
 }
 
 // release sweeps the slot and gives it back.

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // A tool is programs that are built from a module under e2e/tools, or from
@@ -63,6 +64,22 @@ func testProgramTool() tool {
 		name: "testprogram", module: ".", sources: []string{"go.mod", "go.sum", "e2e/testprogram"},
 		packages: []string{"./e2e/testprogram"},
 	}
+}
+
+// productTool is remora itself, as `make build` makes it but for the stamp.
+func productTool() tool {
+	return tool{
+		name: "product", module: ".",
+		sources:  []string{"go.mod", "go.sum", "ambassador", "cmd", "internal", "manifests", "reconciler"},
+		packages: []string{"./cmd/remora", "./cmd/remora-ambassador"},
+	}
+}
+
+// Product is the folder with the programs remora and remora-ambassador, built
+// from the tree as it is.
+func Product(t TB) string {
+	t.Helper()
+	return mustTool(t, productTool())
 }
 
 // Prepare builds every tool of the tests that is not in the cache, and reports
@@ -183,7 +200,32 @@ func (t tool) build(ctx context.Context, module, dir string) error {
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return fmt.Errorf("open build folder: %w", err)
 	}
-	return os.Rename(temp, dir)
+	if err := os.Rename(temp, dir); err != nil {
+		return fmt.Errorf("move into cache: %w", err)
+	}
+	return t.prune(filepath.Dir(dir))
+}
+
+// prune removes builds of the same name that are so old that no test that
+// runs can use them: every edit of this module makes a new one.
+func (t tool) prune(cache string) error {
+	if t.module != "." {
+		return nil
+	}
+	old, err := filepath.Glob(filepath.Join(cache, t.name+"-*"))
+	if err != nil {
+		return fmt.Errorf("list cache: %w", err)
+	}
+	for _, path := range old {
+		info, err := os.Stat(path)
+		if err == nil && time.Since(info.ModTime()) > 6*time.Hour {
+			err = os.RemoveAll(path)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("prune cache: %w", err)
+		}
+	}
+	return nil
 }
 
 // buildEnv is the environment without what a surrounding go command set for
