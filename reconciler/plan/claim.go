@@ -1,0 +1,190 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/manifests"
+	"github.com/remorahq/remora/reconciler/ledger"
+)
+
+// claim is something on the host that only one app can have.
+type claim struct {
+	key     string // of [ledger.Host.Claims]
+	service string
+	port    uint16 // of the host; 0 for a project
+	ip      string // of a port; empty for all
+	udp     bool
+	route   bool
+}
+
+// claims are all that an app claims: its project's name, the host's ports and
+// routes by name.
+func claims(app manifests.App, http []uint16) []claim {
+	out := []claim{{key: "project/" + app.Project}}
+	for i := range app.Services {
+		s := &app.Services[i]
+		for _, p := range s.Ports {
+			if p.Published != 0 {
+				out = append(out, portClaim(s.Name, p.HostIP, p.Published, p.Protocol))
+			}
+		}
+		for _, r := range s.Routes {
+			out = append(out, routeClaims(s.Name, r, http)...)
+		}
+	}
+	return out
+}
+
+// Claims returns the keys of [ledger.Host.Claims] that an app needs; http are
+// the host's entry points.
+func Claims(app manifests.App, http []uint16) []string {
+	var keys []string
+	for _, c := range claims(app, http) {
+		keys = append(keys, c.key)
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// Claim records in h what an app claims, and gives back what it no longer
+// does. What another app has stays with it.
+func Claim(h *ledger.Host, app manifests.App, http []uint16) {
+	id := app.ID()
+	Unclaim(h, id)
+	if h.Claims == nil {
+		h.Claims = map[string]string{}
+	}
+	for _, key := range Claims(app, http) {
+		if _, taken := h.Claims[key]; !taken {
+			h.Claims[key] = id
+		}
+	}
+}
+
+// Unclaim gives back all that an app claims.
+func Unclaim(h *ledger.Host, app string) {
+	maps.DeleteFunc(h.Claims, func(_, owner string) bool { return owner == app })
+}
+
+func portClaim(service, ip string, port uint16, protocol string) claim {
+	if ip == "0.0.0.0" || ip == "::" {
+		ip = ""
+	}
+	c := claim{key: fmt.Sprintf("port/%s:%d", ip, port), service: service, port: port, ip: ip, udp: protocol == "udp"}
+	if c.udp {
+		c.key += "/udp"
+	}
+	return c
+}
+
+func routeClaims(service string, r manifests.Route, http []uint16) []claim {
+	if r.Published != 0 {
+		return []claim{portClaim(service, "", r.Published, "tcp")}
+	}
+	var out []claim
+	for _, port := range entryPoints(r, http) {
+		key := fmt.Sprintf("route/:%d/%s/%s", port, strings.ToLower(r.Host), strings.TrimPrefix(r.Path, "/"))
+		out = append(out, claim{key: key, service: service, port: port, route: true})
+	}
+	return out
+}
+
+// entryPoints are the ports of the host that a route by name listens on.
+func entryPoints(r manifests.Route, http []uint16) []uint16 {
+	if len(r.Listen) > 0 {
+		return r.Listen
+	}
+	return http
+}
+
+// nameConflict stops where another app has the project's name.
+func (p *planner) nameConflict() *Held {
+	owner := p.Host.Claims["project/"+p.App.Project]
+	if owner == "" || owner == p.App.ID() {
+		return nil
+	}
+	return &Held{
+		Reason:  status.NameConflict,
+		Message: fmt.Sprintf("project %s belongs to app %s", p.App.Project, owner),
+		Remedy:  "set a different `name:` in the compose file",
+	}
+}
+
+// conflict stops where another app, or another service, has a port or a route.
+func (p *planner) conflict() *Held {
+	mine := claims(p.App, p.HTTP)
+	for i, c := range mine {
+		for _, other := range mine[:i] {
+			if other.service != c.service && clash(c, other) {
+				return conflictHeld(c, "service "+other.service+" of this app")
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(p.Host.Claims)) {
+			owner := p.Host.Claims[key]
+			if owner != p.App.ID() && clash(c, parseClaim(key)) {
+				return conflictHeld(c, "app "+owner)
+			}
+		}
+	}
+	return nil
+}
+
+func conflictHeld(c claim, owner string) *Held {
+	_, what, _ := strings.Cut(c.key, "/")
+	if c.route {
+		return &Held{
+			Reason: status.RouteConflict, Service: c.service,
+			Message: fmt.Sprintf("route %s of %s belongs to %s", what, c.service, owner),
+			Remedy:  "change one of the two routes",
+		}
+	}
+	return &Held{
+		Reason: status.PortConflict, Service: c.service,
+		Message: fmt.Sprintf("port %s of %s belongs to %s", what, c.service, owner),
+		Remedy:  "publish another port, or remove it there",
+	}
+}
+
+// clash says that two claims exclude each other. Routes by name share a port
+// with each other and with one catch-all on all addresses.
+func clash(a, b claim) bool {
+	if a.port == 0 || b.port == 0 || a.port != b.port || a.udp != b.udp {
+		return false
+	}
+	switch {
+	case a.route && b.route:
+		return a.key == b.key
+	case a.route:
+		return b.ip != ""
+	case b.route:
+		return a.ip != ""
+	}
+	return a.ip == b.ip || a.ip == "" || b.ip == ""
+}
+
+// parseClaim reads a key of [ledger.Host.Claims].
+func parseClaim(key string) claim {
+	kind, rest, _ := strings.Cut(key, "/")
+	c := claim{key: key, route: kind == "route"}
+	if kind == "project" {
+		return c
+	}
+	if c.route {
+		rest, _, _ = strings.Cut(rest, "/")
+	}
+	rest, c.udp = strings.CutSuffix(rest, "/udp")
+	i := strings.LastIndexByte(rest, ':')
+	if i < 0 {
+		return c
+	}
+	c.ip = rest[:i]
+	if port, err := strconv.ParseUint(rest[i+1:], 10, 16); err == nil {
+		c.port = uint16(port)
+	}
+	return c
+}

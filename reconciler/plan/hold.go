@@ -1,0 +1,209 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/manifests"
+	"github.com/remorahq/remora/reconciler/ledger"
+)
+
+// hold returns the first hard rule that forbids the changes. A person's word
+// goes first, then who owns what, then what failed, then the data.
+func (p *planner) hold() *Held {
+	rules := []func() *Held{
+		p.suspended, p.nameConflict, p.foreign, p.conflict, p.pinned, p.quarantined,
+		p.jobUnknown, p.externals, p.volumeMissing, p.volumeInUse,
+	}
+	for _, rule := range rules {
+		if h := rule(); h != nil {
+			return h
+		}
+	}
+	return nil
+}
+
+// holds says whether a person's decision is in force.
+func holds(o *ledger.Override, now time.Time) bool {
+	return o != nil && (o.Until.IsZero() || now.Before(o.Until))
+}
+
+func (p *planner) suspended() *Held {
+	o := p.Ledger.Suspended
+	if !holds(o, p.Now) {
+		return nil
+	}
+	return &Held{Reason: status.Suspended, Message: "suspended" + by(o), Remedy: "remora resume " + p.App.Name}
+}
+
+// by says who decided, why and until when.
+func by(o *ledger.Override) string {
+	var b strings.Builder
+	if o.By.Name != "" {
+		b.WriteString(" by " + o.By.Name)
+	}
+	if !o.At.IsZero() {
+		b.WriteString(" at " + o.At.Format(time.DateTime))
+	}
+	if !o.Until.IsZero() {
+		b.WriteString(" until " + o.Until.Format(time.DateTime))
+	}
+	if o.Reason != "" {
+		b.WriteString(": " + o.Reason)
+	}
+	return b.String()
+}
+
+// pinned holds the app while every pinned service is still wanted as it was
+// when the pin was set.
+func (p *planner) pinned() *Held {
+	o := p.Ledger.Pin
+	if o == nil || p.pinEnded() {
+		return nil
+	}
+	return &Held{
+		Reason: status.Pinned, Message: "pinned to the release before " + p.describe(o.Wanted) + by(o),
+		Remedy: "merge the revert, or remora unpin " + p.App.Name,
+	}
+}
+
+// describe names releases as a person knows them.
+func (p *planner) describe(releases map[string]string) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(releases)) {
+		out = append(out, p.call(name, releases[name]))
+	}
+	return strings.Join(out, ", ")
+}
+
+// call is "web v44 (9f3c1a2b)".
+func (p *planner) call(service, release string) string {
+	if want, ok := p.want[service]; ok && want.ID == release {
+		return fmt.Sprintf("%s %s (%s)", service, want.Tag, Short(release))
+	}
+	return fmt.Sprintf("%s (%s)", service, Short(release))
+}
+
+// pinEnded says that the ledger has a pin and that it no longer holds.
+func (p *planner) pinEnded() bool {
+	o := p.Ledger.Pin
+	if o == nil {
+		return false
+	}
+	if !holds(o, p.Now) {
+		return true
+	}
+	for name, wanted := range o.Wanted {
+		if p.want[name].ID != wanted {
+			return true
+		}
+	}
+	return false
+}
+
+// quarantined keeps a revision away that contains a release that failed here,
+// whatever else it changes. What runs already is not rolled out.
+func (p *planner) quarantined() *Held {
+	for _, name := range p.names() {
+		id, s := p.want[name].ID, p.known(name)
+		q, bad := s.Quarantined[id]
+		if !bad || s.Active != nil && s.Active.ID == id {
+			continue
+		}
+		return &Held{
+			Reason: status.Quarantined, Service: name,
+			Message: fmt.Sprintf("contains %s, %s %s%s", p.call(name, id), q.Reason, p.clock(q.At), because(q.Message)),
+			Remedy:  "commit another release of " + name + ", or remora retry " + p.App.Name,
+		}
+	}
+	return nil
+}
+
+func because(message string) string {
+	if message == "" {
+		return ""
+	}
+	return ": " + message
+}
+
+// clock is the time of day, with the date where it was not today.
+func (p *planner) clock(t time.Time) string {
+	t = t.In(p.Now.Location())
+	if t.Format(time.DateOnly) == p.Now.Format(time.DateOnly) {
+		return t.Format("15:04")
+	}
+	return t.Format("2006-01-02 15:04")
+}
+
+// jobUnknown stops where a one-shot may have run to its end or not.
+func (p *planner) jobUnknown() *Held {
+	for _, name := range p.names() {
+		want := p.want[name]
+		if want.Service.Kind != manifests.KindOneShot || want.Service.Idempotent {
+			continue
+		}
+		if p.known(name).Jobs[want.ID].State == ledger.JobUnknown {
+			return &Held{
+				Reason: status.JobFailed, Service: name,
+				Message: "it is not known how " + p.call(name, want.ID) + " ended: its container vanished while it ran",
+				Remedy:  "see what it did, then remora retry " + p.App.Name + ", or mark the service `x-remora: {job: {idempotent: true}}`",
+			}
+		}
+	}
+	return nil
+}
+
+// foreign stops where others' containers bear the project's name.
+func (p *planner) foreign() *Held {
+	var names []string
+	for i := range p.Containers {
+		c := &p.Containers[i]
+		if c.Labels[labelProject] == p.App.Project && !c.Ours() {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return &Held{
+		Reason:  status.Foreign,
+		Message: fmt.Sprintf("containers of project %s exist that remora did not create: %s", p.App.Project, list(names)),
+		Remedy:  fmt.Sprintf("docker compose -p %s down (volumes stay), or give the app another `name:`", p.App.Project),
+	}
+}
+
+// list joins at most five names.
+func list(names []string) string {
+	if len(names) > 5 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:5], ", "), len(names)-5)
+	}
+	return strings.Join(names, ", ")
+}
+
+// externals stops where a network of others does not exist.
+func (p *planner) externals() *Held {
+	for _, n := range usedNetworks(p.App) {
+		if n.External && !p.networkExists(n.Name) {
+			return &Held{
+				Reason:  status.DependencyNotReady,
+				Message: "network " + n.Name + " is external and does not exist",
+				Remedy:  "docker network create " + n.Name + ", or remove `external: true`",
+			}
+		}
+	}
+	return nil
+}
+
+func (p *planner) networkExists(name string) bool {
+	for _, n := range p.Networks {
+		if n.Name == name {
+			return true
+		}
+	}
+	return false
+}

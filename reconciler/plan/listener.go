@@ -1,0 +1,99 @@
+package plan
+
+import (
+	"strings"
+
+	"github.com/remorahq/remora/internal/traffic"
+	"github.com/remorahq/remora/manifests"
+	"github.com/remorahq/remora/reconciler/ledger"
+)
+
+// ports adds the listeners of a service's published ports.
+func (b *tableBuilder) ports(app, name string, s *manifests.Service) {
+	for _, p := range s.Ports {
+		if p.Docker || p.Protocol == "udp" {
+			continue
+		}
+		port := p.Published
+		if port == 0 {
+			port = b.Host.Ports[PortKey(app, s.Name, p)]
+		}
+		if port == 0 || !b.owns(app, portClaim(s.Name, p.HostIP, port, p.Protocol).key) {
+			continue
+		}
+		key := traffic.ListenerKey{Address: parseAddr(p.HostIP), Port: port}
+		b.listen(app, key, protocol(p.App), traffic.Route{Service: name, Port: p.Target})
+	}
+}
+
+// routes adds x-remora.routes: by host name on the entry points, or a port of
+// their own.
+func (b *tableBuilder) routes(app, name string, s *manifests.Service) {
+	for _, r := range s.Routes {
+		route := traffic.Route{Host: strings.ToLower(r.Host), Path: r.Path, Service: name, Port: r.Target}
+		if route.Path == "/" {
+			route.Path = ""
+		}
+		for _, c := range routeClaims(s.Name, r, b.HTTP) {
+			if !b.owns(app, c.key) {
+				continue
+			}
+			p := protocol(r.App)
+			if c.route {
+				p = traffic.HTTP
+			}
+			b.listen(app, traffic.ListenerKey{Port: c.port}, p, route)
+		}
+	}
+}
+
+// protocol is the listener's treatment of an app_protocol.
+func protocol(app string) traffic.Protocol {
+	switch app {
+	case "http":
+		return traffic.HTTP
+	case "tcp":
+		return traffic.TCP
+	}
+	return traffic.Detect
+}
+
+// serviceAddresses adds the listeners by which other containers reach the
+// service, in the namespace of each network.
+func (b *tableBuilder) serviceAddresses(app, name string, r *ledger.Release, a AppTraffic) {
+	if !Proxied(*r, false) {
+		return
+	}
+	for _, at := range r.Service.Container.Networks {
+		for _, n := range a.Networks {
+			path := a.Namespaces[n.Name]
+			if n.Key != at.Network || path == "" {
+				continue
+			}
+			addr, ok := Address(&b.Host, n.Name, ServiceOwner(app, r.Service.Name))
+			if !ok {
+				continue
+			}
+			b.spaces[n.Name] = path
+			for _, port := range r.Ports() {
+				key := traffic.ListenerKey{Namespace: n.Name, Address: addr, Port: port}
+				b.listen(app, key, portProtocol(&r.Service, port), traffic.Route{Service: name, Port: port})
+			}
+		}
+	}
+}
+
+// portProtocol is what the file says of a container's port.
+func portProtocol(s *manifests.Service, port uint16) traffic.Protocol {
+	for _, p := range s.Ports {
+		if p.Target == port && p.App != "" {
+			return protocol(p.App)
+		}
+	}
+	for _, r := range s.Routes {
+		if r.Target == port && r.App != "" {
+			return protocol(r.App)
+		}
+	}
+	return traffic.Detect
+}
