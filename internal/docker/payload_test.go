@@ -55,23 +55,19 @@ func base() engine.Create {
 }
 
 // TestPayloadCarriesEveryField sets one field after the other, nested ones
-// too, and expects each to change what is sent.
+// too, and expects each to change what is sent: compared with the same
+// container that has the structure around the field, but not the field.
 func TestPayloadCarriesEveryField(t *testing.T) {
-	plain := encode(t, mustPayload(t, base(), newest))
-	walk(reflect.TypeFor[engine.Create](), "", func(path string, set func(root reflect.Value)) {
+	walk(reflect.TypeFor[engine.Create](), "", func(path string) {
 		t.Run(path, func(t *testing.T) {
-			c := base()
-			set(reflect.ValueOf(&c).Elem())
-			c = settle(c, path)
-			reference := plain
-			if around := surrounding(path); around != nil {
-				reference = encode(t, mustPayload(t, settle(*around, path), newest))
+			without, with := base(), base()
+			if parent := strings.LastIndexByte(path, '.'); parent > 0 {
+				enter(field(reflect.ValueOf(&without).Elem(), path[:parent]))
 			}
-			r, err := Payload(c, newest)
-			if err != nil {
-				t.Fatalf("payload: %v", err)
-			}
-			if changed := encode(t, r) != reference; changed == (elsewhere[path] != "") {
+			fill(field(reflect.ValueOf(&with).Elem(), path))
+			before := encode(t, mustPayload(t, settle(without, path), newest))
+			after := encode(t, mustPayload(t, settle(with, path), newest))
+			if changed := before != after; changed == (elsewhere[path] != "") {
 				t.Errorf("field %s changes the payload: %v; it is listed as carried elsewhere (%q)", path, changed, elsewhere[path])
 			}
 		})
@@ -89,7 +85,7 @@ func settle(c engine.Create, path string) engine.Create {
 		case m.Type != "" && m.Type != "sample":
 		case strings.HasPrefix(path, "Mounts.Spec.NoCopy"), strings.HasPrefix(path, "Mounts.Spec.Subpath"):
 			m.Type = "volume"
-		case strings.HasPrefix(path, "Mounts.Spec.Size"), strings.HasPrefix(path, "Mounts.Spec.TmpfsMode"), path == "Mounts.Type":
+		case strings.HasPrefix(path, "Mounts.Spec.Size"), strings.HasPrefix(path, "Mounts.Spec.TmpfsMode"), m.Type == "sample":
 			m.Type = "tmpfs"
 		default:
 			m.Type = "bind"
@@ -98,58 +94,34 @@ func settle(c engine.Create, path string) engine.Create {
 			m.Spec.Recursive = "disabled"
 		}
 	}
-	if len(c.Networks) > 0 && path != "NetworkMode" {
+	if len(c.Networks) > 0 && c.NetworkMode != "sample" {
 		c.NetworkMode = c.Networks[0].Network
 	}
-	if path == "NetworkMode" {
+	if c.NetworkMode == "sample" {
 		c.NetworkMode, c.Networks = "host", nil
 	}
 	return c
 }
 
-// surrounding is the container to compare with, where the mutated field has
-// to lie in an element that itself changes the payload.
-func surrounding(path string) *engine.Create {
-	c := base()
-	switch {
-	case strings.HasPrefix(path, "Mounts."):
-		c.Mounts = []engine.Mount{{Type: "bind"}}
-		if strings.HasPrefix(path, "Mounts.Spec.NoCopy") || strings.HasPrefix(path, "Mounts.Spec.Subpath") {
-			c.Mounts[0].Type = "volume"
-		}
-		if strings.HasPrefix(path, "Mounts.Spec.Size") || strings.HasPrefix(path, "Mounts.Spec.TmpfsMode") {
-			c.Mounts[0].Type = "tmpfs"
-		}
-	case strings.HasPrefix(path, "Spec.Published."):
-		c.Spec.Published = []manifests.Port{{}}
-	case strings.HasPrefix(path, "Networks."):
-		c.Networks = []engine.Endpoint{{}}
-	default:
-		return nil
-	}
-	return &c
-}
-
-// walk calls visit for each field below t that is not a structure of ours.
-// set makes the field not zero, in a new element where it lies in a list.
-func walk(t reflect.Type, path string, visit func(string, func(reflect.Value))) {
+// walk calls visit with the path of each field below t. A list of structures
+// is visited as such and then field by field.
+func walk(t reflect.Type, path string, visit func(string)) {
 	for f := range t.Fields() {
 		name := strings.TrimPrefix(path+"."+f.Name, ".")
-		set := func(root reflect.Value) { fill(field(root, name)) }
 		elem := f.Type
 		for elem.Kind() == reflect.Pointer || elem.Kind() == reflect.Slice {
 			elem = elem.Elem()
 		}
-		if elem.Kind() == reflect.Struct && elem != reflect.TypeFor[netip.Addr]() {
-			if f.Type.Kind() != reflect.Struct && !strings.Contains(name, "Networks") && name != "Mounts" {
-				visit(name, func(root reflect.Value) { fill(field(root, name)) })
-			}
-			if elsewhere[name] == "" {
-				walk(elem, name, visit)
-			}
+		if elem.Kind() != reflect.Struct || elem == reflect.TypeFor[netip.Addr]() {
+			visit(name)
 			continue
 		}
-		visit(name, set)
+		if f.Type.Kind() != reflect.Struct && name != "Networks" && name != "Mounts" {
+			visit(name)
+		}
+		if elsewhere[name] == "" {
+			walk(elem, name, visit)
+		}
 	}
 }
 
@@ -252,10 +224,10 @@ func TestDenyKnowsExactlyWhatPayloadSets(t *testing.T) {
 			note("mount", m)
 		}
 	}
-	walk(reflect.TypeFor[engine.Create](), "", func(path string, mutate func(reflect.Value)) {
+	walk(reflect.TypeFor[engine.Create](), "", func(path string) {
 		for _, api := range []string{"1.41", "1.51"} {
 			c := base()
-			mutate(reflect.ValueOf(&c).Elem())
+			fill(field(reflect.ValueOf(&c).Elem(), path))
 			collect(settle(c, path), Facts{API: api})
 		}
 	})
