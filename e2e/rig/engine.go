@@ -30,7 +30,8 @@ func Lines() []Line { return []Line{Debian, Current} }
 type Engine struct {
 	Line Line
 
-	slot       *slot // nil for the machine's own engine
+	slot       *slot  // nil for the machine's own engine
+	gateway    string // of the machine's own engine: this machine, as its containers see it
 	socket     string
 	tools      string // folder with dockerd, docker-proxy and runc; empty: those of the machine
 	containerd *process
@@ -82,6 +83,11 @@ func MachineEngine(t TB) *Engine {
 	if err := e.ping(t.Context()); err != nil {
 		t.Fatalf("the Docker Engine at %s does not answer (%v): start it, for instance with `sudo dockerd &`", e.socket, err)
 	}
+	var bridge struct{ Options map[string]string }
+	e.Call(t, "GET", "/networks/bridge", nil, &bridge)
+	gateway, err := interfaceAddr(bridge.Options["com.docker.network.bridge.name"])
+	must(t, "find the address of the default bridge", err)
+	e.gateway = gateway
 	return e
 }
 

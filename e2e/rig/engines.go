@@ -74,11 +74,15 @@ func EachLine[T interface {
 	}
 }
 
-// shared fails the test that asked for a thing that outlives it.
+// shared fails the test that asked for a thing that outlives it; what
+// happens after that test is said of the owner.
 type shared struct {
 	TB
 	owner *program
 }
 
-func (s shared) Cleanup(f func()) { s.owner.Cleanup(f) }
-func (s shared) TempDir() string  { return s.owner.TempDir() }
+func (s shared) Cleanup(f func())                  { s.owner.Cleanup(f) }
+func (s shared) TempDir() string                   { return s.owner.TempDir() }
+func (s shared) Logf(format string, args ...any)   { s.owner.Logf(format, args...) }
+func (s shared) Errorf(format string, args ...any) { s.owner.Errorf(format, args...) }
+func (s shared) Failed() bool                      { return s.owner.Failed() }

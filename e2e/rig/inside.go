@@ -33,7 +33,7 @@ func (e *Engine) Namespace() string {
 // listeners, is reached from the engine's namespace and its containers.
 func (e *Engine) HostAddr() string {
 	if e.slot == nil {
-		return "127.0.0.1"
+		return e.gateway
 	}
 	return e.slot.hostAddr()
 }
@@ -118,4 +118,22 @@ func enter(namespace string, f func() error) error {
 	}
 	runtime.UnlockOSThread()
 	return err
+}
+
+// interfaceAddr is the first IPv4 address of a network interface of this machine.
+func interfaceAddr(name string) (string, error) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return "", fmt.Errorf("find interface %q: %w", name, err)
+	}
+	addrs, err := i.Addrs()
+	if err != nil {
+		return "", fmt.Errorf("read addresses of %s: %w", name, err)
+	}
+	for _, addr := range addrs {
+		if n, ok := addr.(*net.IPNet); ok && n.IP.To4() != nil {
+			return n.IP.String(), nil
+		}
+	}
+	return "", fmt.Errorf("interface %s has no IPv4 address", name)
 }

@@ -118,8 +118,8 @@ func (r *Registry) Stop(t TB) {
 // Host is the registry's host and port as the engine must name it.
 func (r *Registry) Host(e *Engine) string {
 	host := e.HostAddr()
-	if r.options.Engine != nil {
-		host = "127.0.0.1"
+	if r.options.Engine != nil || e.slot == nil {
+		host = "127.0.0.1" // which engines trust without TLS
 	}
 	return net.JoinHostPort(host, strconv.Itoa(r.port))
 }

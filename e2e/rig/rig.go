@@ -46,6 +46,7 @@ type TB interface {
 func Run(name string, w io.Writer, main func(TB)) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process
 	p := &program{name: name, w: w, ctx: ctx}
 	done := make(chan struct{})
 	go func() { // a goroutine of its own, so that Fatalf can end it
