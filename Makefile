@@ -10,6 +10,8 @@ FUZZTIME  ?= 30s
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)
 DATE    := $(shell git log -1 --format=%cI 2>/dev/null)
+# The version is stamped by the linker, below.
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
 LDFLAGS := -s -w \
 	-X $(MODULE)/internal/version.version=$(VERSION) \
 	-X $(MODULE)/internal/version.commit=$(COMMIT) \

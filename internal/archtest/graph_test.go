@@ -30,8 +30,12 @@ type pkg struct {
 // path is the package's path inside the module: internal/docker.
 func (p pkg) path() string { return inModule(p.ImportPath) }
 
-// inModule shortens our own import paths; others stay as they are.
+// inModule shortens our own import paths; others stay as they are, but for the
+// standard library's own internal/…, which is not ours.
 func inModule(importPath string) string {
+	if strings.HasPrefix(importPath, "internal/") {
+		return "std/" + importPath
+	}
 	return strings.TrimPrefix(importPath, module+"/")
 }
 

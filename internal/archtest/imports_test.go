@@ -100,6 +100,11 @@ func apartRules() []apart {
 			reason: "the data plane stays small and alive when everything else fails: no git, Docker, Consul or Compose in it",
 		},
 		{
+			from:   []string{"e2e/rig", "e2e/testprogram"},
+			to:     []string{"manifests", "reconciler", "ambassador", "internal"},
+			reason: "who judges remora shares no code with it, or both are wrong together",
+		},
+		{
 			from:   []string{"cmd"},
 			to:     []string{"github.com/aws", "cloud.google.com", "github.com/Azure", "google.golang.org/api", "k8s.io", "github.com/tencentcloud"},
 			reason: "cloud SDKs cost tens of megabytes, and no host needs them",
