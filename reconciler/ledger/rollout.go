@@ -76,10 +76,9 @@ type Rollout struct {
 	Failure  *Failure  `json:"failure,omitempty"`
 	// Superseded by this revision.
 	Superseded string `json:"superseded,omitempty"`
-	// Target identifies all that the rollout leads to (releases, host inputs,
-	// replicas, settings): a newer revision with the same target does not
-	// cancel it.
-	Target string `json:"target,omitempty"`
+	// Wanted is the desired release of every service, changed or not: a newer
+	// revision that wants the same does not cancel the rollout.
+	Wanted map[string]string `json:"wanted,omitempty"`
 	// Networks and Volumes of the desired app.
 	Networks []manifests.Network `json:"networks,omitempty"`
 	Volumes  []manifests.Volume  `json:"volumes,omitempty"`

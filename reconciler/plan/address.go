@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/remorahq/remora/internal/engine"
+	"github.com/remorahq/remora/manifests"
 	"github.com/remorahq/remora/reconciler/ledger"
 )
 
@@ -21,20 +25,26 @@ var ErrNoAddress = errors.New("no address left")
 
 // ServiceOwner is the owner of a service address on a network, in
 // [ledger.Host.Addresses].
-func ServiceOwner(app, service string) string { return "service/" + app + "/" + service }
+func ServiceOwner(environment, app, service string) string {
+	return serviceOwner(environment+"/"+app, service)
+}
 
-// AllocateAddress gives owner an address of the upper half of subnet on the
-// named network and records it in h. The same owner keeps its address; the
-// choice follows from the owner's name, so that it is the same after a lost
-// ledger where nothing else has it. used are addresses that the engine
-// reports, whoever has them. When every free address still rests, the one
-// that rests longest is given.
-func AllocateAddress(h *ledger.Host, network string, subnet netip.Prefix, owner string, used []netip.Addr, now time.Time) (netip.Addr, error) {
+func serviceOwner(app, service string) string { return "service/" + app + "/" + service }
+
+// AllocateAddress gives owner an address of the upper half of a network's first
+// IPv4 subnet and records it in h. The same owner keeps its address; the choice
+// follows from the owner's name, so that it is the same after a lost ledger
+// where nothing else has it. Addresses that the engine reports in use are
+// skipped, whoever has them. When every free address still rests, the one that
+// rests longest is given.
+func AllocateAddress(h *ledger.Host, n engine.Network, owner string, now time.Time) (netip.Addr, error) {
+	network, subnet := n.Name, subnetOf(n)
 	known := h.Addresses[network]
 	if a, ok := Address(h, network, owner); ok && subnet.Contains(a) {
 		record(h, network, a, owner)
 		return a, nil
 	}
+	used := slices.Collect(maps.Values(n.Addresses))
 	first, count := upperHalf(subnet)
 	var resting []netip.Addr
 	for i := range count {
@@ -67,6 +77,54 @@ func Address(h *ledger.Host, network, owner string) (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// ServiceAddresses are the service addresses that h has on a network, with its
+// prefix length, and the network's gateway.
+func ServiceAddresses(h *ledger.Host, n engine.Network) (addrs []netip.Prefix, gateway netip.Addr) {
+	subnet := subnetOf(n)
+	for a, k := range h.Addresses[n.Name] {
+		if strings.HasPrefix(k.Owner, "service/") && k.Freed.IsZero() && subnet.Contains(a) {
+			addrs = append(addrs, netip.PrefixFrom(a, subnet.Bits()))
+		}
+	}
+	slices.SortFunc(addrs, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+	for _, s := range n.Subnets {
+		if g, err := netip.ParseAddr(s.Gateway); err == nil && g.Is4() {
+			return addrs, g
+		}
+	}
+	return addrs, gateway
+}
+
+// HasServiceAddress says whether a service may be reached by a service address
+// on one of the app's networks. Whether its name leads there is for [Proxied]
+// to say, when its image is known.
+func HasServiceAddress(s manifests.Service, network string) bool {
+	return s.Kind != manifests.KindOneShot && !s.NamesDirect && s.Container.NetworkMode == "" &&
+		slices.ContainsFunc(s.Container.Networks, func(a manifests.Attachment) bool { return a.Network == network })
+}
+
+// subnetOf is a network's first IPv4 subnet.
+func subnetOf(n engine.Network) netip.Prefix {
+	for _, s := range n.Subnets {
+		if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Addr().Is4() {
+			return p.Masked()
+		}
+	}
+	return netip.Prefix{}
+}
+
+// Holds says whether owner has an address.
+func Holds(h *ledger.Host, owner string) bool {
+	for _, known := range h.Addresses {
+		for _, k := range known {
+			if k.Owner == owner && k.Freed.IsZero() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // FreeAddresses lets all addresses of owner rest.
@@ -109,7 +167,7 @@ func record(h *ledger.Host, network string, a netip.Addr, owner string) {
 // many there are without the broadcast address, at most 65,536.
 func upperHalf(subnet netip.Prefix) (first netip.Addr, count uint32) {
 	bits := subnet.Addr().BitLen() - subnet.Bits()
-	if bits < 2 {
+	if !subnet.IsValid() || bits < 2 {
 		return netip.Addr{}, 0
 	}
 	half := uint32(1) << min(bits-1, 16)

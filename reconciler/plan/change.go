@@ -2,7 +2,6 @@ package plan
 
 import (
 	"bytes"
-	"encoding/json"
 	"maps"
 	"slices"
 
@@ -72,7 +71,7 @@ func (p *planner) replace(name, cause string) *ledger.Change {
 	want := p.want[name]
 	return &ledger.Change{
 		Action: ledger.Replace, Cause: cause, Kind: want.Service.Kind, Order: want.Service.Order,
-		From: clone(p.known(name).Active), To: &ledger.Deployed{Release: want},
+		From: p.known(name).Active.Clone(), To: &ledger.Deployed{Release: want},
 	}
 }
 
@@ -101,24 +100,24 @@ func (p *planner) runCause(name string) string {
 // scale changes the number of containers.
 func (p *planner) scale(name string) *ledger.Change {
 	want, active := p.want[name], p.known(name).Active
-	to := clone(active)
+	to := active.Clone()
 	to.Service = want.Service
 	keep := min(len(to.Instances), want.Service.Replicas)
 	to.Instances = p.instances(want, to.Instances[:keep], want.Service.Replicas)
 	return &ledger.Change{
 		Action: ledger.Scale, Cause: scaleCause(len(active.Instances), want.Service.Replicas),
-		Kind: want.Service.Kind, Order: want.Service.Order, From: clone(active), To: to,
+		Kind: want.Service.Kind, Order: want.Service.Order, From: active.Clone(), To: to,
 	}
 }
 
 // settings changes what needs no new container.
 func (p *planner) settings(name string) *ledger.Change {
 	want, active := p.want[name], p.known(name).Active
-	to := clone(active)
+	to := active.Clone()
 	to.Service = want.Service
 	return &ledger.Change{
 		Action: ledger.Settings, Cause: settingsCause(active.Service, want.Service),
-		Kind: want.Service.Kind, Order: want.Service.Order, From: clone(active), To: to,
+		Kind: want.Service.Kind, Order: want.Service.Order, From: active.Clone(), To: to,
 	}
 }
 
@@ -134,7 +133,7 @@ func (p *planner) drop(name string) *ledger.Change {
 	if wanted {
 		cause = "is a one-shot now"
 	}
-	c := &ledger.Change{Action: ledger.Drop, Cause: cause, From: clone(s.Active)}
+	c := &ledger.Change{Action: ledger.Drop, Cause: cause, From: s.Active.Clone()}
 	if from := s.Active; from != nil {
 		c.Kind, c.Order = from.Service.Kind, from.Service.Order
 	}
@@ -184,6 +183,7 @@ func (p *planner) place(name string, c *ledger.Change) {
 		c.To, c.FromStandby = ready, true
 		return
 	}
+	c.To.Set = p.set(name, want.ID)
 	c.To.Instances = p.instances(want, nil, want.Service.Replicas)
 }
 
@@ -198,7 +198,7 @@ func (p *planner) standing(name string) *ledger.Deployed {
 		}
 		if d == s.Standby || d.Place == ledger.ToStandby {
 			if p.allThere(d) {
-				return clone(d)
+				return d.Clone()
 			}
 		}
 	}
@@ -218,18 +218,13 @@ func (p *planner) allThere(d *ledger.Deployed) bool {
 	return len(d.Instances) > 0
 }
 
-// clone copies d deeply, so that no plan shares memory with a ledger.
-func clone(d *ledger.Deployed) *ledger.Deployed {
-	if d == nil {
-		return nil
+// set tells the new containers from others of the same release.
+func (p *planner) set(name, release string) string {
+	s := p.known(name)
+	for _, d := range slices.Concat([]*ledger.Deployed{s.Active, s.Standby}, s.Leaving) {
+		if d != nil && d.ID == release {
+			return p.ID
+		}
 	}
-	data, err := json.Marshal(d)
-	var c ledger.Deployed
-	if err == nil {
-		err = json.Unmarshal(data, &c)
-	}
-	if err != nil { // plain values only: cannot be
-		panic("copy release " + d.ID + ": " + err.Error())
-	}
-	return &c
+	return ""
 }

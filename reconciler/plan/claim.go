@@ -40,35 +40,20 @@ func claims(app manifests.App, http []uint16) []claim {
 	return out
 }
 
-// Claims returns the keys of [ledger.Host.Claims] that an app needs; http are
-// the host's entry points.
-func Claims(app manifests.App, http []uint16) []string {
+// Claims returns the keys of [ledger.Host.Claims] that the app needs.
+func Claims(in Input) []string {
 	var keys []string
-	for _, c := range claims(app, http) {
+	for _, c := range claims(in.App, in.HTTP) {
 		keys = append(keys, c.key)
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }
 
-// Claim records in h what an app claims, and gives back what it no longer
-// does. What another app has stays with it.
-func Claim(h *ledger.Host, app manifests.App, http []uint16) {
-	id := app.ID()
-	Unclaim(h, id)
-	if h.Claims == nil {
-		h.Claims = map[string]string{}
-	}
-	for _, key := range Claims(app, http) {
-		if _, taken := h.Claims[key]; !taken {
-			h.Claims[key] = id
-		}
-	}
-}
-
-// Unclaim gives back all that an app claims.
-func Unclaim(h *ledger.Host, app string) {
-	maps.DeleteFunc(h.Claims, func(_, owner string) bool { return owner == app })
+// KeepClaims takes from h what an app claimed and no longer needs; nil gives
+// everything back.
+func KeepClaims(h *ledger.Host, app string, keys []string) {
+	maps.DeleteFunc(h.Claims, func(key, owner string) bool { return owner == app && !slices.Contains(keys, key) })
 }
 
 func portClaim(service, ip string, port uint16, protocol string) claim {

@@ -15,9 +15,9 @@ import (
 // hold returns the first hard rule that forbids the changes. A person's word
 // goes first, then who owns what, then what failed, then the data.
 func (p *planner) hold() *Held {
-	rules := []func() *Held{
-		p.suspended, p.nameConflict, p.foreign, p.conflict, p.pinned, p.quarantined,
-		p.jobUnknown, p.externals, p.volumeMissing, p.volumeInUse,
+	rules := []func() *Held{p.suspended, p.nameConflict, p.conflict, p.pinned, p.quarantined, p.jobUnknown}
+	if len(p.starting()) > 0 {
+		rules = append(rules, p.foreign, p.externals, p.volumeMissing, p.volumeInUse)
 	}
 	for _, rule := range rules {
 		if h := rule(); h != nil {

@@ -46,11 +46,32 @@ type Image struct {
 	Digest    string
 	ImageID   string
 	HostLocal bool
-	// Volumes, Exposed and Healthcheck are the image's own.
+	// Volumes, Exposed and Healthcheck are the image's own; they are not known,
+	// and ImageID is empty, while the image is not on the engine.
 	Volumes     []string
 	Exposed     []uint16
 	Healthcheck *manifests.Healthcheck
 }
+
+// Resolved is an image that is on the engine.
+func Resolved(img engine.Image) Image {
+	return Image{
+		Digest: img.Digest, ImageID: img.ID, HostLocal: img.HostLocal(),
+		Volumes: img.Volumes, Exposed: img.Exposed, Healthcheck: img.Healthcheck,
+	}
+}
+
+// ImageOf is the image of a release that was here before.
+func ImageOf(r *ledger.Release) Image {
+	img := Image{Digest: r.Digest, ImageID: r.ImageID, HostLocal: r.HostLocal, Volumes: r.Volumes, Exposed: r.Exposed}
+	if r.FromImage {
+		img.Healthcheck = r.Healthcheck
+	}
+	return img
+}
+
+// ByDigest is a reference to the same repository by digest.
+func ByDigest(reference, digest string) string { return Repository(reference) + "@" + digest }
 
 // identity is what the release is made with.
 func (i Image) identity() manifests.ImageIdentity {
@@ -78,8 +99,6 @@ type Result struct {
 	NoChange bool
 	// Wanted is the desired release of each service.
 	Wanted map[string]string
-	// Target identifies all that the plan leads to; see [ledger.Rollout].
-	Target string
 	// PinEnded says that the ledger's pin no longer holds.
 	PinEnded bool
 	// Warnings do not stop anything.
@@ -107,7 +126,7 @@ func (r Result) Rollout(in Input, actor status.Actor, reason string) *ledger.Rol
 	return &ledger.Rollout{
 		ID: in.ID, Kind: r.Kind, Revision: in.Revision, Actor: actor, Reason: reason,
 		Phase: ledger.Pending, Waves: r.Waves, Changes: r.Changes, FastLane: r.FastLane,
-		Began: in.Now, Since: in.Now, Progress: in.Now, Target: r.Target,
+		Began: in.Now, Since: in.Now, Progress: in.Now, Wanted: r.Wanted,
 		Networks: r.Networks, Volumes: r.Volumes,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/remorahq/remora/internal/engine"
@@ -34,7 +35,7 @@ func (p *planner) instance(r ledger.Release, index int) ledger.Instance {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", p.ID, name, r.Hostrev))
 	return ledger.Instance{
 		Index: index, Name: name, Key: hex.EncodeToString(sum[:])[:16],
-		Anonymous: p.anonymous(r, index),
+		Anonymous: maps.Clone(p.known(s.Name).Anonymous[index]),
 	}
 }
 
@@ -67,28 +68,9 @@ func (p *planner) nameTaken(name string) bool {
 	return false
 }
 
-// anonymous names the volumes of an instance that have no name in the file:
-// those that the index had before, else names that follow from the service,
-// so that they are known before the container is made and found again without
-// a ledger. Fresh ones are left to the engine.
-func (p *planner) anonymous(r ledger.Release, index int) map[string]string {
-	if r.Service.AnonymousFresh {
-		return nil
-	}
-	had := p.known(r.Service.Name).Anonymous[index]
-	var out map[string]string
-	for _, target := range AnonymousTargets(r) {
-		if out == nil {
-			out = map[string]string{}
-		}
-		if out[target] = had[target]; out[target] == "" {
-			out[target] = AnonymousName(p.App.Project, r.Service.Name, index, target)
-		}
-	}
-	return out
-}
-
-// AnonymousName is the engine's name of a volume that has none in the file.
+// AnonymousName is the engine's name of a volume that has none in the file. It
+// follows from the service, so that it is known before the container is made
+// and found again without a ledger.
 func AnonymousName(project, service string, index int, target string) string {
 	sum := sha256.Sum256([]byte(target))
 	return fmt.Sprintf("%s_%s-%d_%s", project, service, index, hex.EncodeToString(sum[:])[:12])

@@ -70,7 +70,7 @@ func (b *tableBuilder) serviceAddresses(app, name string, r *ledger.Release, a A
 			if n.Key != at.Network || path == "" {
 				continue
 			}
-			addr, ok := Address(&b.Host, n.Name, ServiceOwner(app, r.Service.Name))
+			addr, ok := Address(&b.Host, n.Name, serviceOwner(app, r.Service.Name))
 			if !ok {
 				continue
 			}

@@ -31,7 +31,7 @@ func (p *payload) mountsOf(peer Peer, i ledger.Instance, chain []string) ([]engi
 	}
 	for _, target := range AnonymousTargets(peer.Release) {
 		if !mountsAt(out, target) {
-			out = append(out, anonymousMount(manifests.Mount{Kind: manifests.MountAnonymous, Target: target}, i))
+			out = append(out, p.anonymousMount(manifests.Mount{Kind: manifests.MountAnonymous, Target: target}, s, i))
 		}
 	}
 	for _, from := range s.Container.VolumesFrom {
@@ -67,7 +67,7 @@ func (p *payload) mount(m manifests.Mount, peer Peer, i ledger.Instance) (engine
 	case manifests.MountVolume:
 		out.Type, out.Source = "volume", volumeName(p.Volumes, m.Source)
 	case manifests.MountAnonymous:
-		return anonymousMount(m, i), nil
+		return p.anonymousMount(m, &peer.Release.Service, i), nil
 	case manifests.MountTmpfs:
 		out.Type, out.Source = "tmpfs", ""
 	case manifests.MountImage:
@@ -78,10 +78,15 @@ func (p *payload) mount(m manifests.Mount, peer Peer, i ledger.Instance) (engine
 	return out, nil
 }
 
-// anonymousMount is the instance's volume of a target; without a name the
-// engine makes a fresh one.
-func anonymousMount(m manifests.Mount, i ledger.Instance) engine.Mount {
-	return engine.Mount{Type: "volume", Source: i.Anonymous[m.Target], Target: m.Target, ReadOnly: m.ReadOnly, Spec: m}
+// anonymousMount is the volume of a target that has no name in the file: the
+// one that the instance had before, else one that belongs to service and
+// index. One that is to be fresh is left to the engine.
+func (p *payload) anonymousMount(m manifests.Mount, s *manifests.Service, i ledger.Instance) engine.Mount {
+	out := engine.Mount{Type: "volume", Source: i.Anonymous[m.Target], Target: m.Target, ReadOnly: m.ReadOnly, Spec: m}
+	if out.Source == "" && !s.AnonymousFresh {
+		out.Source = AnonymousName(p.App.Project, s.Name, i.Index, m.Target)
+	}
+	return out
 }
 
 // volumesFrom resolves "service[:ro]" and "container:name[:ro]".

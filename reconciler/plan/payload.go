@@ -63,7 +63,7 @@ type Peer struct {
 func Payload(in PayloadInput) (engine.Create, error) {
 	p := &payload{PayloadInput: in, spec: in.Release.Service.Container}
 	c := engine.Create{
-		Name: in.Instance.Name, Spec: p.spec, Image: Reference(in.Release),
+		Name: in.Instance.Name, Spec: p.spec, Image: EngineImage(&in.Release),
 		Labels: p.labels(), Env: p.environment(), Restart: "no",
 	}
 	var err error
@@ -102,17 +102,8 @@ func (p *payload) fail(err error) error {
 	return fmt.Errorf("service %s of %s: %w", p.Release.Service.Name, p.App.ID(), err)
 }
 
-// Reference is what the engine is asked for: the repository by digest, or the
-// image's ID where no registry knows it.
-func Reference(r ledger.Release) string {
-	if r.Digest == "" || r.HostLocal {
-		if r.ImageID != "" {
-			return r.ImageID
-		}
-		return r.Service.Container.Image
-	}
-	return Repository(r.Service.Container.Image) + "@" + r.Digest
-}
+// EngineImage is what the engine is asked for.
+func EngineImage(r *ledger.Release) string { return r.Reference() }
 
 // labels carry identity only. Compose's are as far as its ps and logs need
 // them; watchtower's keeps it from recreating what is ours.

@@ -30,8 +30,7 @@ func Plan(in Input) Result {
 	r := Result{
 		Kind: p.kind(), Changes: p.changes, Waves: waves,
 		Networks: usedNetworks(in.App), Volumes: usedVolumes(in.App),
-		Wanted: p.wanted(), Target: p.target(),
-		NoChange: len(p.changes) == 0, PinEnded: p.pinEnded(),
+		Wanted: p.wanted(), NoChange: len(p.changes) == 0, PinEnded: p.pinEnded(),
 		Warnings: p.warnings(),
 	}
 	if r.FastLane = p.fastLane(r.Kind); r.FastLane {
@@ -52,6 +51,41 @@ func (p *planner) wanted() map[string]string {
 		wanted[name] = r.ID
 	}
 	return wanted
+}
+
+// Wanted is the desired release of each service, without those whose image is
+// not known.
+func Wanted(app manifests.App, images map[string]Image) map[string]string {
+	ids := identities(images)
+	wanted := make(map[string]string, len(app.Services))
+	for i := range app.Services {
+		name := app.Services[i].Name
+		if id, err := app.Release(name, ids); err == nil {
+			wanted[name] = string(id)
+		}
+	}
+	return wanted
+}
+
+// Target is what the rollout under way leads to, in the form of [Wanted]; nil
+// without one.
+func Target(app ledger.App) map[string]string {
+	if app.Rollout == nil {
+		return nil
+	}
+	return app.Rollout.Wanted
+}
+
+// Deployment returns the containers that a plan gives a service: those of its
+// change, else the active ones; nil where it has none.
+func Deployment(in Input, r Result, service string) *ledger.Deployed {
+	if c := r.Changes[service]; c != nil {
+		return c.To
+	}
+	if s := in.Ledger.Services[service]; s != nil {
+		return s.Active
+	}
+	return nil
 }
 
 // names returns the desired services in order.

@@ -32,7 +32,10 @@ func AllocateSubnet(h *ledger.Host, pool netip.Prefix, network string, used []ne
 		if slices.ContainsFunc(used, s.Overlaps) || given(h, s) {
 			continue
 		}
-		recordSubnet(h, network, s)
+		if h.Subnets == nil {
+			h.Subnets = map[string]netip.Prefix{}
+		}
+		h.Subnets[network] = s
 		return s, nil
 	}
 	return netip.Prefix{}, fmt.Errorf("network %s: %w (%s)", network, ErrPoolExhausted, pool)
@@ -51,73 +54,57 @@ func given(h *ledger.Host, s netip.Prefix) bool {
 	return false
 }
 
-func recordSubnet(h *ledger.Host, network string, s netip.Prefix) {
-	if h.Subnets == nil {
-		h.Subnets = map[string]netip.Prefix{}
-	}
-	h.Subnets[network] = s
+// OwnSubnet says whether remora chooses a network's subnet: a local bridge with
+// the engine's own IPAM, for which the file writes none.
+func OwnSubnet(n manifests.Network) bool {
+	return !n.External && (n.Driver == "" || n.Driver == "bridge") && (n.IPAM == "" || n.IPAM == "default") &&
+		!slices.ContainsFunc(n.Subnets, func(s manifests.Subnet) bool {
+			p, err := netip.ParsePrefix(s.Subnet)
+			return err == nil && p.Addr().Is4()
+		})
 }
 
-// NetworkSpec returns what a network of an app is made from. Networks with the
-// engine's own IPAM and a local bridge get an explicit subnet: the file's,
-// else one of the pool; its lower half is left to the engine.
-func NetworkSpec(h *ledger.Host, pool netip.Prefix, app ledger.App, n manifests.Network, used []netip.Prefix) (engine.NetworkSpec, error) {
-	spec := engine.NetworkSpec{
-		Name: n.Name, Driver: n.Driver, DriverOpts: n.DriverOpts, Internal: n.Internal,
-		Attachable: n.Attachable, IPv6: n.EnableIPv6, Subnets: slices.Clone(n.Subnets), IPAM: n.IPAM, IPAMOpts: n.IPAMOpts,
-		Labels: objectLabels(app, n.Labels, engine.LabelComposeNetwork, n.Key),
-	}
-	if n.Driver != "" && n.Driver != "bridge" || n.IPAM != "" && n.IPAM != "default" {
-		return spec, nil
-	}
-	if !slices.ContainsFunc(spec.Subnets, isIPv4) {
-		s, err := AllocateSubnet(h, pool, n.Name, used)
-		if err != nil {
-			return spec, err
-		}
-		spec.Subnets = append(spec.Subnets, manifests.Subnet{Subnet: s.String()})
-	}
-	for i := range spec.Subnets {
-		if err := leaveUpperHalf(&spec.Subnets[i]); err != nil {
-			return spec, fmt.Errorf("network %s: %w", n.Key, err)
-		}
-		if p, err := netip.ParsePrefix(spec.Subnets[i].Subnet); err == nil && p.Addr().Is4() {
-			recordSubnet(h, n.Name, p.Masked())
-		}
-	}
-	return spec, nil
-}
-
-func isIPv4(s manifests.Subnet) bool {
-	p, err := netip.ParsePrefix(s.Subnet)
-	return err == nil && p.Addr().Is4()
-}
-
-// leaveUpperHalf limits the engine's own choice to the lower half, unless the
-// file says which range it has.
-func leaveUpperHalf(s *manifests.Subnet) error {
-	p, err := netip.ParsePrefix(s.Subnet)
-	if err != nil {
-		return fmt.Errorf("subnet %s: %w", s.Subnet, err)
-	}
-	if s.Range == "" && p.Addr().BitLen()-p.Bits() >= 2 {
+// Halves is a subnet whose lower half is left to the engine; the upper is
+// remora's.
+func Halves(p netip.Prefix) manifests.Subnet {
+	s := manifests.Subnet{Subnet: p.Masked().String()}
+	if p.Addr().BitLen()-p.Bits() >= 2 {
 		s.Range = netip.PrefixFrom(p.Masked().Addr(), p.Bits()+1).String()
 	}
-	return nil
+	return s
+}
+
+// NetworkSpec returns what a network of an app is made from. The file's own
+// subnets are kept, with their lower half left to the engine where the file
+// names no range; see [OwnSubnet] for where it has none.
+func NetworkSpec(n manifests.Network, host string, app ledger.App) engine.NetworkSpec {
+	spec := engine.NetworkSpec{
+		Name: n.Name, Driver: n.Driver, DriverOpts: n.DriverOpts, Internal: n.Internal,
+		Attachable: n.Attachable, IPv6: n.EnableIPv6, IPAM: n.IPAM, IPAMOpts: n.IPAMOpts,
+		Labels: objectLabels(host, app, n.Labels, engine.LabelComposeNetwork, n.Key),
+	}
+	bridge := (n.Driver == "" || n.Driver == "bridge") && (n.IPAM == "" || n.IPAM == "default")
+	for _, s := range n.Subnets {
+		if p, err := netip.ParsePrefix(s.Subnet); err == nil && s.Range == "" && bridge {
+			s.Range = Halves(p).Range
+		}
+		spec.Subnets = append(spec.Subnets, s)
+	}
+	return spec
 }
 
 // VolumeSpec returns what a volume of an app is made from.
-func VolumeSpec(app ledger.App, v manifests.Volume) engine.VolumeSpec {
+func VolumeSpec(v manifests.Volume, host string, app ledger.App) engine.VolumeSpec {
 	return engine.VolumeSpec{
 		Name: v.Name, Driver: v.Driver, DriverOpts: v.DriverOpts,
-		Labels: objectLabels(app, v.Labels, engine.LabelComposeVolume, v.Key),
+		Labels: objectLabels(host, app, v.Labels, engine.LabelComposeVolume, v.Key),
 	}
 }
 
 // objectLabels are the labels of a network or a volume.
-func objectLabels(app ledger.App, own map[string]string, keyLabel, key string) map[string]string {
+func objectLabels(host string, app ledger.App, own map[string]string, keyLabel, key string) map[string]string {
 	return merged(own, map[string]string{
-		engine.LabelSource: app.Source, engine.LabelEnvironment: app.Environment, engine.LabelApp: app.Name,
+		engine.LabelHost: host, engine.LabelSource: app.Source, engine.LabelEnvironment: app.Environment, engine.LabelApp: app.Name,
 		engine.LabelComposeProject: app.Project, keyLabel: key,
 	})
 }

@@ -1,11 +1,8 @@
 package plan
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -16,10 +13,7 @@ import (
 
 // resolve makes the desired release of every service.
 func (p *planner) resolve() *Held {
-	images := make(map[string]manifests.ImageIdentity, len(p.Images))
-	for name, img := range p.Images {
-		images[name] = img.identity()
-	}
+	images := identities(p.Images)
 	p.want = make(map[string]ledger.Release, len(p.App.Services))
 	for i := range p.App.Services {
 		s := &p.App.Services[i]
@@ -32,22 +26,77 @@ func (p *planner) resolve() *Held {
 	return nil
 }
 
+// identities are what the releases are made with.
+func identities(images map[string]Image) map[string]manifests.ImageIdentity {
+	out := make(map[string]manifests.ImageIdentity, len(images))
+	for name, img := range images {
+		out[name] = img.identity()
+	}
+	return out
+}
+
 // release is a service's desired release with what its image adds.
 func (p *planner) release(s *manifests.Service, id string) ledger.Release {
-	img := p.Images[s.Name]
+	img := p.facts(s.Name, id)
 	r := ledger.Release{
 		ID: id, Hostrev: p.App.Hostrev(s.Name, p.Key), Service: *s,
 		Digest: img.Digest, ImageID: img.ImageID, HostLocal: img.Digest == "" || img.HostLocal,
 		Revision: p.Revision, Tag: Tag(s.Container.Image, img.Digest),
-		Volumes: img.Volumes, Exposed: img.Exposed, Healthcheck: s.Container.Healthcheck,
 	}
-	if r.Healthcheck.Disabled() {
-		r.Healthcheck = nil
-	} else if inherits(r.Healthcheck) && img.Healthcheck != nil && !img.Healthcheck.Disabled() {
-		r.Healthcheck, r.FromImage = overlay(*img.Healthcheck, r.Healthcheck), true
+	learn(&r, img)
+	if (s.NamesDirect || p.Direct) && p.hasNeighbours(s) && s.Kind != manifests.KindOneShot {
+		stopFirst(&r.Service, "others reach it by the engine's own name, which leads to every container of it")
 	}
-	p.adjust(&r)
 	return r
+}
+
+// facts are what is known of an image: from the engine, else from when the
+// same release was here before.
+func (p *planner) facts(service, id string) Image {
+	img := p.Images[service]
+	if img.ImageID != "" {
+		return img
+	}
+	s := p.known(service)
+	for _, d := range slices.Concat([]*ledger.Deployed{s.Active, s.Standby}, s.Leaving) {
+		if d != nil && d.ID == id {
+			return ImageOf(&d.Release)
+		}
+	}
+	for i := range s.Promoted {
+		if s.Promoted[i].ID == id {
+			return ImageOf(&s.Promoted[i])
+		}
+	}
+	return img
+}
+
+// LearnImage completes a change whose image was not on the engine when it was
+// planned with what the image says of itself.
+func LearnImage(c *ledger.Change, img Image) {
+	if c.To == nil {
+		return
+	}
+	learn(&c.To.Release, img)
+	c.Order = c.To.Service.Order
+}
+
+// learn takes what an image says of itself into a release.
+func learn(r *ledger.Release, img Image) {
+	file := r.Service.Container.Healthcheck
+	r.ImageID, r.Volumes, r.Exposed = img.ImageID, img.Volumes, img.Exposed
+	r.Healthcheck, r.FromImage = file, false
+	if file.Disabled() {
+		r.Healthcheck = nil
+	} else if inherits(file) && img.Healthcheck != nil && !img.Healthcheck.Disabled() {
+		r.Healthcheck, r.FromImage = overlay(*img.Healthcheck, file), true
+	}
+	s := &r.Service
+	targets := AnonymousTargets(*r)
+	if s.Kind != manifests.KindOneShot && len(targets) > 0 && !s.AnonymousFresh {
+		s.WritesData = true
+		stopFirst(s, "it keeps the anonymous volume "+targets[0])
+	}
 }
 
 // inherits says that the file leaves the check's command to the image.
@@ -73,24 +122,9 @@ func set[T comparable](to *T, v T) {
 	}
 }
 
-// adjust makes a service stop-first where the image or the host demands it and
-// the file does not name the order itself.
-func (p *planner) adjust(r *ledger.Release) {
-	s := &r.Service
-	if s.Kind == manifests.KindOneShot {
-		return
-	}
-	targets := AnonymousTargets(*r)
-	if len(targets) > 0 && !s.AnonymousFresh {
-		s.WritesData = true
-		p.stopFirst(s, "it keeps the anonymous volume "+targets[0])
-	}
-	if (s.NamesDirect || p.Direct) && p.hasNeighbours(s) {
-		p.stopFirst(s, "others reach it by the engine's own name, which leads to every container of it")
-	}
-}
-
-func (p *planner) stopFirst(s *manifests.Service, why string) {
+// stopFirst makes a service stop-first where the image or the host demands it
+// and the file does not name the order itself.
+func stopFirst(s *manifests.Service, why string) {
 	if !s.OrderSet && s.Order != manifests.StopFirst {
 		s.Order, s.OrderWhy = manifests.StopFirst, why
 	}
@@ -127,17 +161,6 @@ func AnonymousTargets(r ledger.Release) []string {
 	}
 	slices.Sort(targets)
 	return slices.Compact(targets)
-}
-
-// target hashes all that the plan leads to.
-func (p *planner) target() string {
-	h := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(p.want)) {
-		r := p.want[name]
-		fmt.Fprintf(h, "%q %q %q %d %s\n", name, r.ID, r.Hostrev, r.Service.Replicas, settings(r.Service))
-	}
-	fmt.Fprintf(h, "%q\n", p.Restart)
-	return hex.EncodeToString(h.Sum(nil))[:32]
 }
 
 // settings is the canonical form of what may change without a new container.
