@@ -197,11 +197,11 @@ func (e *Engine) launch(t TB, program string, args ...string) *process {
 	return p
 }
 
+// program is the path of one of the engine's programs: of the line's own
+// tools, else of the machine's.
 func (e *Engine) program(name string) (string, error) {
-	if e.tools != "" {
-		if path := filepath.Join(e.tools, name); exec.Command(path, "--version").Run() == nil {
-			return path, nil
-		}
+	if path := filepath.Join(e.tools, name); e.tools != "" && isFile(path) {
+		return path, nil
 	}
 	return exec.LookPath(name)
 }

@@ -170,9 +170,15 @@ func hashTree(w io.Writer, root string) error {
 	})
 }
 
+// built relies on a folder of the cache being complete or absent.
 func built(dir string) bool {
 	_, err := os.Stat(dir)
 	return err == nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // build compiles into a temporary folder and renames it: a folder of the
