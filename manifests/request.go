@@ -57,22 +57,33 @@ type LoadResult struct {
 	// Folders lists all app folders of the environment, placed here or not, so
 	// that a removal can be told from a failure.
 	Folders []string `json:"folders"`
-	// Inputs are all files that the answer depends on, with their state; an
-	// answer may be used again for another root in which they are the same.
-	Inputs []Input `json:"inputs,omitempty"`
+	// Inputs are what the environment itself depends on, AppInputs what each
+	// app does. An answer may be used again for another root in which they are
+	// the same.
+	Inputs    []Input            `json:"inputs,omitempty"`
+	AppInputs map[string][]Input `json:"appInputs,omitempty"`
 }
+
+// Kinds of input.
+const (
+	// InputFile is a manifest file, links followed, and InputObject what is
+	// mounted: a file, or a folder with all that is in it. The ID is git's
+	// mode and object id.
+	InputFile   = "file"
+	InputObject = "object"
+	// InputNames is the names in a folder; the ID is a hash of them.
+	InputNames = "names"
+	// InputAbsent is a file that was looked for and does not exist.
+	InputAbsent = "absent"
+)
 
 // Input is a file or folder that the loader looked at.
 type Input struct {
 	// Path is relative to the root, slash-separated; absolute for a file of
 	// the host.
 	Path string `json:"path"`
-	// Kind is "file", "tree" (a folder with all that is in it), "list" (the
-	// names in a folder) or "absent".
 	Kind string `json:"kind"`
-	// ID is git's object id of a file or tree with its mode, a hash of the
-	// names of a list, empty where absent.
-	ID string `json:"id,omitempty"`
+	ID   string `json:"id,omitempty"`
 }
 
 // Skipped is an app that does not run here.

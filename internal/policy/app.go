@@ -42,7 +42,7 @@ func (j *judge) endpoints(s *manifests.Service) {
 func (j *judge) networks(app *manifests.App) {
 	for _, n := range app.Networks {
 		field := "networks." + n.Key
-		if n.External || !own(app, n.Name) {
+		if n.External || n.Name != app.Project+"_"+n.Key {
 			j.foreign(field, "network", n.Name)
 			continue
 		}
@@ -58,7 +58,7 @@ func (j *judge) networks(app *manifests.App) {
 func (j *judge) volumes(app *manifests.App, root string) {
 	for _, v := range app.Volumes {
 		field := "volumes." + v.Key
-		if v.External || !own(app, v.Name) {
+		if v.External || v.Name != app.Project+"_"+v.Key {
 			j.foreign(field, "volume", v.Name)
 			continue
 		}
@@ -75,9 +75,4 @@ func (j *judge) volumes(app *manifests.App, root string) {
 			j.bind(field+".driver_opts.device", device)
 		}
 	}
-}
-
-// own says whether an object's name is one that the project gives.
-func own(app *manifests.App, name string) bool {
-	return name == app.Project || strings.HasPrefix(name, app.Project+"_") || strings.HasPrefix(name, app.Project+"-")
 }

@@ -26,7 +26,7 @@ func containerRules() map[string]rule {
 		"UTS": uts, "UserNS": userNS, "ShmSize": nil, "Tmpfs": nil, "Log": logDriver,
 		"Resources": oom, "NetworkMode": networkMode, "Networks": attachments, "DNS": nil, "DNSOpt": nil,
 		"DNSSearch": nil, "ExtraHosts": nil, "Links": nil, "ExternalLinks": externalLinks,
-		"VolumesFrom": volumesFrom, "Mounts": mounts, "PostStart": hooks, "PreStop": hooks,
+		"VolumesFrom": volumesFrom, "Mounts": mounts, "PostStart": postStart, "PreStop": preStop,
 		"Published": published,
 	}
 }

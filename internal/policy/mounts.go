@@ -41,7 +41,9 @@ func (j *judge) bind(field, source string) {
 		j.deny(field, source, fmt.Sprintf("binds: [%q]", source), "the host's %s is not allowed", source)
 		return
 	}
-	holds := func(socket string) bool { return source == "/" || source == socket || strings.HasPrefix(socket, source+"/") }
+	holds := func(socket string) bool {
+		return source == "/" || source == socket || strings.HasPrefix(socket, source+"/")
+	}
 	if i := slices.IndexFunc(sockets(), holds); i >= 0 && !j.flag(j.DockerSocket) {
 		j.deny(field, source, "docker_socket: true", "%s gives %s to the container", source, sockets()[i])
 	}

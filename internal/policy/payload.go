@@ -15,9 +15,10 @@ type Scope struct {
 	// Folders are remora's own folders that containers may mount from, such as
 	// blobs and data, and a local source's folder.
 	Folders []string
-	// Project is the app's project; its networks and volumes begin with it.
+	// Project is the app's project; its own networks and volumes are called
+	// after it and their key.
 	Project string
-	// Networks and Volumes are further names that the app declares as its own.
+	// Networks and Volumes are further names that may be used.
 	Networks, Volumes []string
 	// Containers are IDs of containers of the same unit, whose namespaces may
 	// be joined.
@@ -68,7 +69,7 @@ func (j *judge) payloadMounts(c engine.Create, scope Scope) {
 			}
 		case "volume":
 			named := m.Spec.Kind == manifests.MountVolume
-			if named && !strings.HasPrefix(m.Source, scope.Project+"_") && !has(scope.Volumes, m.Source) {
+			if named && m.Source != scope.Project+"_"+m.Spec.Source && !has(scope.Volumes, m.Source) {
 				j.foreign(field, "volume", m.Source)
 			}
 		case "tmpfs":
@@ -81,8 +82,12 @@ func (j *judge) payloadMounts(c engine.Create, scope Scope) {
 }
 
 func (j *judge) payloadNetworks(c engine.Create, scope Scope) {
+	own := map[string]bool{}
+	for _, a := range c.Spec.Networks {
+		own[scope.Project+"_"+a.Network] = true
+	}
 	for _, n := range c.Networks {
-		if !strings.HasPrefix(n.Network, scope.Project+"_") && !has(scope.Networks, n.Network) {
+		if !own[n.Network] && !has(scope.Networks, n.Network) {
 			j.foreign("networks", "network", n.Network)
 		}
 	}
@@ -91,7 +96,9 @@ func (j *judge) payloadNetworks(c engine.Create, scope Scope) {
 // payloadNamespaces judges the namespaces as they were resolved: only the
 // unit's own containers may be joined without permission.
 func (j *judge) payloadNamespaces(c engine.Create, scope Scope) {
-	for field, mode := range map[string]string{"network_mode": c.NetworkMode, "pid": c.PID, "ipc": c.IPC} {
+	modes := map[string]string{"network_mode": c.NetworkMode, "pid": c.PID, "ipc": c.IPC}
+	for _, field := range []string{"network_mode", "pid", "ipc"} {
+		mode := modes[field]
 		id, joins := strings.CutPrefix(mode, "container:")
 		kind := strings.TrimSuffix(field, "_mode")
 		switch {

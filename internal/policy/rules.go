@@ -203,14 +203,14 @@ func volumesFrom(j *judge, c *manifests.Container) {
 	}
 }
 
-func hooks(j *judge, c *manifests.Container) {
-	for field, list := range map[string][]manifests.Hook{"post_start": c.PostStart, "pre_stop": c.PreStop} {
-		for i, h := range list {
-			at := fmt.Sprintf("%s[%d].privileged", field, i)
-			seen := slices.ContainsFunc(j.found, func(v Violation) bool { return strings.HasSuffix(v.Field, at) })
-			if h.Privileged && !j.flag(j.Hooks) && !seen {
-				j.deny(at, "true", "privileged_hooks: true", "privileged hooks are not allowed")
-			}
+func postStart(j *judge, c *manifests.Container) { j.hooks("post_start", c.PostStart) }
+func preStop(j *judge, c *manifests.Container)   { j.hooks("pre_stop", c.PreStop) }
+
+func (j *judge) hooks(field string, list []manifests.Hook) {
+	for i, h := range list {
+		if h.Privileged && !j.flag(j.Hooks) {
+			j.deny(fmt.Sprintf("%s[%d].privileged", field, i), "true", "privileged_hooks: true",
+				"privileged hooks are not allowed")
 		}
 	}
 }
