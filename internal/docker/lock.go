@@ -95,7 +95,7 @@ func (e *Engine) holder() *holder {
 	if h.Host == "" {
 		h.Host, _ = os.Hostname()
 	}
-	h.Netns, _ = os.Readlink("/proc/self/ns/net")
+	h.Netns, _ = os.Readlink("/proc/thread-self/ns/net")
 	return h
 }
 
