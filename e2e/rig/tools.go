@@ -27,6 +27,7 @@ type tool struct {
 	sources  []string // what the key of the cache covers, from the module's folder
 	cgo      bool
 	tags     string
+	ldflags  string
 }
 
 func dockerTool() tool {
@@ -49,6 +50,15 @@ func registryTool() tool {
 	return tool{
 		name: "registry", module: "e2e/tools/registry", sources: []string{"go.mod", "go.sum"},
 		packages: []string{"github.com/distribution/distribution/v3/cmd/registry"},
+	}
+}
+
+// composeTool is Docker Compose itself, the oracle of what a compose file means.
+func composeTool() tool {
+	return tool{
+		name: "compose", module: "e2e/tools/compose", sources: []string{"go.mod", "go.sum"},
+		packages: []string{"github.com/docker/compose/v2/cmd"},
+		ldflags:  "-X github.com/docker/compose/v2/internal.Version=v2.40.3",
 	}
 }
 
@@ -85,7 +95,7 @@ func Product(t TB) string {
 // Prepare builds every tool of the tests that is not in the cache, and reports
 // each to w. `make test` runs it first, so that no test's time limit pays for it.
 func Prepare(ctx context.Context, w io.Writer) error {
-	for _, t := range []tool{testProgramTool(), registryTool(), runcTool(), dockerTool()} {
+	for _, t := range []tool{testProgramTool(), registryTool(), runcTool(), composeTool(), dockerTool()} {
 		if err := prepare(ctx, w, t); err != nil {
 			return err
 		}
@@ -146,7 +156,7 @@ func (t tool) folder(root string) (string, error) {
 		return "", fmt.Errorf("find cache folder: %w", err)
 	}
 	sum := sha256.New()
-	fmt.Fprintln(sum, runtime.Version(), runtime.GOARCH, t.packages, t.cgo, t.tags)
+	fmt.Fprintln(sum, runtime.Version(), runtime.GOARCH, t.packages, t.cgo, t.tags, t.ldflags)
 	for _, source := range t.sources {
 		if err := hashTree(sum, filepath.Join(root, t.module, source)); err != nil {
 			return "", err
@@ -189,7 +199,7 @@ func (t tool) build(ctx context.Context, module, dir string) error {
 		return fmt.Errorf("make build folder: %w", err)
 	}
 	defer os.RemoveAll(temp)
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", temp + "/"}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w " + t.ldflags, "-o", temp + "/"}
 	if t.tags != "" {
 		args = append(args, "-tags="+t.tags)
 	}
