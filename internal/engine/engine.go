@@ -209,10 +209,13 @@ type Event struct {
 
 // The event kinds.
 const (
-	Resync       EventKind = "resync"
-	EventStart   EventKind = "start"
-	EventDie     EventKind = "die"
-	EventStop    EventKind = "stop" // a stop that was asked for
+	Resync     EventKind = "resync"
+	EventStart EventKind = "start"
+	EventDie   EventKind = "die"
+	// EventStop is a stop that was asked for. It comes after the container's
+	// die on old engines and before it on current ones: a crash is known as
+	// such only when no stop has come with its die.
+	EventStop    EventKind = "stop"
 	EventKill    EventKind = "kill"
 	EventOOM     EventKind = "oom"
 	EventPause   EventKind = "pause"
