@@ -116,7 +116,10 @@ type Source struct {
 	// Revision is the one in force, as main@sha1:67e2c98a….
 	Revision string `json:"revision"`
 	// Latest is the newest one seen, whether in force or not.
-	Latest     string      `json:"latest,omitempty"`
+	Latest string `json:"latest,omitempty"`
+	// History are the commits known to precede Revision, newest first, as far
+	// as they were fetched: `remora wait --rev` is met by a descendant.
+	History    []string    `json:"history,omitempty"`
 	FetchedAt  time.Time   `json:"fetchedAt"`
 	Conditions []Condition `json:"conditions"`
 }
