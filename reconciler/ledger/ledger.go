@@ -117,6 +117,8 @@ type Outcome struct {
 	Ended    time.Time     `json:"ended"`
 	// Releases by service after it.
 	Releases map[string]string `json:"releases,omitempty"`
+	// Wanted is what the rollout led to, as [Rollout.Wanted].
+	Wanted map[string]string `json:"wanted,omitempty"`
 	// Retry is when the same revision is tried again; zero for not by itself.
 	Retry time.Time `json:"retry,omitzero"`
 	// Attempts counts the tries of this revision so far.

@@ -116,10 +116,23 @@ func changedKeys(a, b any) []string {
 	maps.Copy(all, y)
 	for _, k := range slices.Sorted(maps.Keys(all)) {
 		if !bytes.Equal(x[k], y[k]) {
-			out = append(out, k)
+			out = append(out, asWritten(k))
 		}
 	}
 	return out
+}
+
+// asWritten turns a key of the canonical form into the file's way of writing:
+// dependsOn becomes depends_on.
+func asWritten(key string) string {
+	var b strings.Builder
+	for i, r := range key {
+		if r >= 'A' && r <= 'Z' && i > 0 && (key[i-1] < 'A' || key[i-1] > 'Z') {
+			b.WriteByte('_')
+		}
+		b.WriteString(strings.ToLower(string(r)))
+	}
+	return b.String()
 }
 
 func fields(v any) map[string]json.RawMessage {
@@ -136,12 +149,7 @@ func fields(v any) map[string]json.RawMessage {
 
 // settingsCause names the settings that differ.
 func settingsCause(a, b manifests.Service) string {
-	var out []string
-	x, y := json.RawMessage(settings(a)), json.RawMessage(settings(b))
-	for _, k := range changedKeys(x, y) {
-		out = append(out, strings.ToLower(k[:1])+k[1:])
-	}
-	return strings.Join(out, ", ")
+	return strings.Join(changedKeys(json.RawMessage(settings(a)), json.RawMessage(settings(b))), ", ")
 }
 
 func scaleCause(from, to int) string { return fmt.Sprintf("replicas %d→%d", from, to) }

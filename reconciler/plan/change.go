@@ -178,7 +178,8 @@ func (p *planner) replaced(name string) bool {
 // else new ones.
 func (p *planner) place(name string, c *ledger.Change) {
 	want := p.want[name]
-	if ready := p.standing(name); ready != nil && c.Cause != "restart" {
+	same := c.From != nil && c.From.ID == want.ID && c.From.Hostrev == want.Hostrev
+	if ready := p.standing(name); ready != nil && !same {
 		ready.Service, ready.Revision, ready.Tag = want.Service, want.Revision, want.Tag
 		c.To, c.FromStandby = ready, true
 		return

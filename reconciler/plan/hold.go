@@ -15,7 +15,7 @@ import (
 // hold returns the first hard rule that forbids the changes. A person's word
 // goes first, then who owns what, then what failed, then the data.
 func (p *planner) hold() *Held {
-	rules := []func() *Held{p.suspended, p.nameConflict, p.conflict, p.pinned, p.quarantined, p.jobUnknown}
+	rules := []func() *Held{p.suspended, p.nameConflict, p.conflict, p.pinned, p.quarantined, p.failedBefore, p.jobUnknown}
 	if len(p.starting()) > 0 {
 		rules = append(rules, p.foreign, p.externals, p.volumeMissing, p.volumeInUse)
 	}
@@ -137,6 +137,33 @@ func (p *planner) clock(t time.Time) string {
 		return t.Format("15:04")
 	}
 	return t.Format("2006-01-02 15:04")
+}
+
+// failedBefore holds what was tried and failed without a quarantine, until its
+// next try is due, a person asks for it, or something else is wanted.
+func (p *planner) failedBefore() *Held {
+	last := p.Ledger.Last
+	if last == nil || !failed(last.Reason) || !maps.Equal(last.Wanted, p.wanted()) || len(p.Restart) > 0 {
+		return nil
+	}
+	remedy := "commit another release, or remora retry " + p.App.Name
+	switch {
+	case last.Retry.IsZero():
+	case p.Now.Before(last.Retry):
+		remedy = "tried again at " + p.clock(last.Retry)
+	default:
+		return nil
+	}
+	return &Held{Reason: last.Reason, Message: last.Message, Remedy: remedy}
+}
+
+// failed says that a rollout which ended so did not bring what it should.
+func failed(r status.Reason) bool {
+	switch r {
+	case status.Succeeded, status.Superseded, status.Interrupted, status.NoChange, status.Returning, "":
+		return false
+	}
+	return true
 }
 
 // jobUnknown stops where a one-shot may have run to its end or not.

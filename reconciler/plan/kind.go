@@ -3,6 +3,7 @@ package plan
 import (
 	"slices"
 
+	"github.com/remorahq/remora/manifests"
 	"github.com/remorahq/remora/reconciler/ledger"
 )
 
@@ -71,15 +72,22 @@ func (p *planner) promoted(name, release string) bool {
 	return slices.ContainsFunc(p.known(name).Promoted, func(r ledger.Release) bool { return r.ID == release })
 }
 
-// fastLane says that every changed service stands by.
+// fastLane says that every changed service stands by, and that the order in
+// which they come back does not matter: a service with data, or a stop-first
+// one that is called, comes back in its wave.
 func (p *planner) fastLane(kind ledger.RolloutKind) bool {
 	if kind != ledger.Return {
 		return false
 	}
 	for _, c := range p.changes {
-		if c.Action == ledger.Replace && !c.FromStandby || c.Action == ledger.Scale {
+		if c.Action == ledger.Scale || c.Action == ledger.Replace && (!c.FromStandby || ordered(c)) {
 			return false
 		}
 	}
 	return true
+}
+
+// ordered says that others may need a service to be back before they are.
+func ordered(c *ledger.Change) bool {
+	return c.To.Service.WritesData || c.Kind == manifests.KindEndpoint && c.Order == manifests.StopFirst
 }

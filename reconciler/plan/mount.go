@@ -62,7 +62,7 @@ func (p *payload) mount(m manifests.Mount, peer Peer, i ledger.Instance) (engine
 			return out, fmt.Errorf("mount %s: its source %s is not on this host's disk yet", m.Target, m.Source)
 		}
 		out.Source = source
-		out.ReadOnly = m.ReadOnly || m.Kind != manifests.MountData
+		out.ReadOnly = m.ReadOnly || m.Kind == manifests.MountInline
 	case manifests.MountHost:
 	case manifests.MountVolume:
 		out.Type, out.Source = "volume", volumeName(p.Volumes, m.Source)

@@ -36,6 +36,10 @@ type PayloadInput struct {
 	// one (of the rollout, else active), by service; with Peer.Sources as
 	// above where volumes_from needs them.
 	Peers map[string]Peer
+	// Owner is the ID of the container whose namespaces it joins
+	// (network_mode, pid or ipc `service:x`); empty takes the peer's instance
+	// with the same index.
+	Owner string
 	// Foreign are containers outside the app that volumes_from names.
 	Foreign map[string]engine.Container
 	// ServiceAddresses by network name and service.
@@ -159,6 +163,9 @@ func (p *payload) join(field, mode string) (string, error) {
 	name, ok := strings.CutPrefix(mode, "service:")
 	if !ok {
 		return mode, nil
+	}
+	if p.Owner != "" {
+		return "container:" + p.Owner, nil
 	}
 	peer, ok := p.Peers[name]
 	if !ok {

@@ -114,35 +114,15 @@ func (p *planner) kept() []status.PlanStep {
 func (p *planner) warnings() []string {
 	var out []string
 	for _, name := range p.names() {
-		s := p.known(name)
-		if p.changes[name] != nil || s.Active == nil {
+		if c := p.changes[name]; p.known(name).Active == nil || c != nil && starts(c) {
 			continue
 		}
-		if unknown := p.newNames(name, s.Active); len(unknown) > 0 {
-			out = append(out, fmt.Sprintf("%s: its running containers learn the name %s only when they are created again (remora restart %s/%s)",
-				name, strings.Join(unknown, ", "), p.App.Name, name))
+		for _, d := range p.want[name].Service.DependsOn {
+			if c := p.changes[d.Service]; c != nil && c.From == nil && c.Action == ledger.Replace && !p.Direct {
+				out = append(out, fmt.Sprintf("%s: its running containers learn the name %s only when they are created again: remora restart %s/%s",
+					name, d.Service, p.App.Name, name))
+			}
 		}
 	}
 	return out
-}
-
-// newNames are the new services on a network that an unchanged service shares.
-func (p *planner) newNames(name string, active *ledger.Deployed) []string {
-	var out []string
-	for _, other := range p.names() {
-		c, want := p.changes[other], p.want[other]
-		if c == nil || c.From != nil || c.Action != ledger.Replace || p.Direct || !Proxied(want, false) {
-			continue
-		}
-		if sharesNetwork(want.Service.Container, active.Service.Container) {
-			out = append(out, other)
-		}
-	}
-	return out
-}
-
-func sharesNetwork(a, b manifests.Container) bool {
-	return slices.ContainsFunc(a.Networks, func(x manifests.Attachment) bool {
-		return slices.ContainsFunc(b.Networks, func(y manifests.Attachment) bool { return x.Network == y.Network })
-	})
 }

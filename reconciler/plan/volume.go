@@ -186,7 +186,10 @@ func volumeName(volumes []manifests.Volume, key string) string {
 // a new container would write. Services of the app that mount the same by the
 // same file are meant to share it.
 func (p *planner) volumeInUse() *Held {
-	for _, name := range p.starting() {
+	for _, name := range slices.Sorted(maps.Keys(p.changes)) {
+		if c := p.changes[name]; !starts(c) && !c.FromStandby {
+			continue
+		}
 		for _, w := range p.writesOf(p.want[name].Service) {
 			for i := range p.Containers {
 				c := &p.Containers[i]
