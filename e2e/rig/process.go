@@ -50,8 +50,10 @@ func (p *process) alive() error {
 	}
 }
 
+func (p *process) output() ([]byte, error) { return os.ReadFile(p.log) }
+
 func (p *process) tail() []byte {
-	b, err := os.ReadFile(p.log)
+	b, err := p.output()
 	if err != nil {
 		return []byte(err.Error())
 	}

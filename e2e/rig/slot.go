@@ -28,7 +28,9 @@ type slot struct {
 	lock *os.File
 }
 
-func slotBase() string { return filepath.Join(os.TempDir(), "remora-rig") }
+// slotBase does not follow TMPDIR: namespaces and addresses are the machine's,
+// so their locks must be too. It must be on a disk that overlayfs can use.
+func slotBase() string { return "/var/tmp/remora-rig" }
 
 func (s *slot) dir() string          { return filepath.Join(slotBase(), strconv.Itoa(s.n)) }
 func (s *slot) namespace() string    { return fmt.Sprintf("remora-rig-%d", s.n) }
