@@ -11,8 +11,17 @@ import (
 )
 
 // findChanges compares what is wanted with what is active, service by service,
-// and then adds what follows from those changes.
+// and then adds what follows from those changes. A service that became a
+// one-shot goes first, alone: those that wait for its run are planned after.
 func (p *planner) findChanges() {
+	for _, name := range p.names() {
+		if c := p.drop(name); c != nil {
+			p.changes[name] = c
+		}
+	}
+	if len(p.changes) > 0 {
+		return
+	}
 	for _, name := range p.names() {
 		if c := p.change(name); c != nil {
 			p.changes[name] = c

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/remorahq/remora/internal/engine"
@@ -17,8 +16,15 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+// fataler is a test, or a property's run.
+type fataler interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // parseApp reads one service per line: "web app:v1 port=80:3000 depends=db".
-func parseApp(t testing.TB, text string) manifests.App {
+func parseApp(t fataler, text string) manifests.App {
 	t.Helper()
 	app := manifests.App{Environment: "production", Name: "shop", Project: "shop", Source: "main"}
 	app.Networks = []manifests.Network{{Key: "default", Name: "shop_default"}}
@@ -41,7 +47,7 @@ func parseApp(t testing.TB, text string) manifests.App {
 	return app
 }
 
-func parseService(t testing.TB, fields []string, volumes map[string]manifests.Volume) manifests.Service {
+func parseService(t fataler, fields []string, volumes map[string]manifests.Volume) manifests.Service {
 	t.Helper()
 	s := manifests.Service{
 		Name: fields[0], Unit: fields[0], Kind: manifests.KindWorker, Order: manifests.StopFirst, Replicas: 1,
@@ -54,7 +60,7 @@ func parseService(t testing.TB, fields []string, volumes map[string]manifests.Vo
 	return s
 }
 
-func setField(t testing.TB, s *manifests.Service, key, value string, volumes map[string]manifests.Volume) {
+func setField(t fataler, s *manifests.Service, key, value string, volumes map[string]manifests.Volume) {
 	t.Helper()
 	a, b, _ := strings.Cut(value, ":")
 	switch key {
@@ -107,7 +113,7 @@ func setField(t testing.TB, s *manifests.Service, key, value string, volumes map
 	}
 }
 
-func number(t testing.TB, s string) uint16 {
+func number(t fataler, s string) uint16 {
 	t.Helper()
 	if s == "" {
 		return 0

@@ -11,10 +11,10 @@ import (
 	"github.com/remorahq/remora/reconciler/ledger"
 )
 
-// TestScripts runs testdata: "plan" shows what an app would change, "apply"
+// TestScripts runs testdata/scripts: "plan" shows what an app would change, "apply"
 // also carries it out; the other commands change the world around it.
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		w := &world{}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return w.run(t, d) })
 	})
