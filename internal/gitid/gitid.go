@@ -10,6 +10,7 @@ package gitid
 import (
 	"crypto/sha1" //nolint:gosec // git's object ids are SHA-1; nothing here is a signature
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -49,6 +50,9 @@ type Entry struct {
 	Mode string
 	ID   string
 }
+
+// ErrChanged says that a file was written while it was read.
+var ErrChanged = errors.New("changed while it was read")
 
 // EmptyTree is the id of a folder without files, which git never stores.
 const EmptyTree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -227,7 +231,7 @@ func file(root *os.Root, name string) (Object, error) {
 		return Object{}, fmt.Errorf("hash %s: %w", name, err)
 	}
 	if n != info.Size() {
-		return Object{}, fmt.Errorf("hash %s: changed while it was read", name)
+		return Object{}, fmt.Errorf("hash %s: %w", name, ErrChanged)
 	}
 	return Object{ID: Hex(h), Files: 1, Bytes: n}, nil
 }
