@@ -138,6 +138,8 @@ type Change struct {
 	// the last did (update_config's parallelism and delay).
 	Ready   int       `json:"ready,omitempty"`
 	ReadyAt time.Time `json:"readyAt,omitzero"`
+	// HadTraffic says that To had the traffic at some time.
+	HadTraffic bool `json:"hadTraffic,omitempty"`
 	// Warned says that a failing check of the image was reported.
 	Warned bool `json:"warned,omitempty"`
 }
@@ -153,4 +155,6 @@ type Failure struct {
 	Quarantine bool `json:"quarantine,omitempty"`
 	// Retry says that it passes and is tried again with back-off.
 	Retry bool `json:"retry,omitempty"`
+	// Stuck says that going back failed too, so that a person must look.
+	Stuck bool `json:"stuck,omitempty"`
 }

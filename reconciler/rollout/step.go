@@ -52,6 +52,15 @@ type Observation struct {
 	EngineStart string
 	// StopRespect is how long a person's stop is honoured.
 	StopRespect time.Duration
+	// Networks says that the Network action succeeded for the rollout under
+	// way, or, without one, since the engine's last start.
+	Networks bool
+	// Busy are the instances, by name, on which an action is under way: their
+	// entry stays in the ledger until it has ended.
+	Busy map[string]bool
+	// Output is the last line that a container wrote, by ID, as far as its
+	// evidence was taken; events end with it.
+	Output map[string]string
 }
 
 // Failed is an action that failed.
@@ -106,8 +115,14 @@ type Action struct {
 	Grace    time.Duration
 	Policy   string
 	Name     string
-	Hooks    []manifests.Hook
-	Message  string
+	// Owner is the container whose namespaces this one joins (a unit's), for a
+	// Create.
+	Owner string
+	// Env is added to the environment of a Create: REMORA_CANDIDATE of a
+	// one-shot that tests candidates.
+	Env     map[string]string
+	Hooks   []manifests.Hook
+	Message string
 }
 
 // Key identifies an action over decisions, for failures.
