@@ -136,7 +136,7 @@ func fallbackDriver(dir string, line Line) string {
 	if err != nil {
 		return ""
 	}
-	defer os.RemoveAll(probe)
+	defer os.RemoveAll(probe) //nolint:errcheck // goes with the engine's folder at the latest
 	for _, d := range []string{"lower", "upper", "work", "merged"} {
 		if err := os.Mkdir(filepath.Join(probe, d), 0o755); err != nil {
 			return ""

@@ -103,12 +103,12 @@ func enter(namespace string, f func() error) error {
 	if err != nil {
 		return fmt.Errorf("open own namespace: %w", err)
 	}
-	defer home.Close()
+	defer home.Close() //nolint:errcheck // opened for reading
 	there, err := os.Open(namespace)
 	if err != nil {
 		return fmt.Errorf("open namespace: %w", err)
 	}
-	defer there.Close()
+	defer there.Close() //nolint:errcheck // opened for reading
 	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter namespace %s: %w", namespace, err)
 	}

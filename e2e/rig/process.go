@@ -26,7 +26,7 @@ func startProcess(name, log string, cmd *exec.Cmd) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log of %s: %w", name, err)
 	}
-	defer out.Close()
+	defer out.Close() //nolint:errcheck // the child has its own
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

@@ -65,13 +65,11 @@ func lockSlot(n int) (*slot, error) {
 		return nil, fmt.Errorf("open lock of slot: %w", err)
 	}
 	if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		lock.Close()
-		return nil, nil
+		return nil, lock.Close()
 	}
 	s := &slot{n: n, lock: lock}
 	if err := s.sweep(); err != nil {
-		lock.Close()
-		return nil, err
+		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
 }
@@ -92,8 +90,11 @@ func Sweep() error {
 		if err != nil {
 			return err
 		}
-		if s != nil {
-			s.lock.Close()
+		if s == nil {
+			continue // its test runs
+		}
+		if err := s.lock.Close(); err != nil {
+			return fmt.Errorf("unlock slot: %w", err)
 		}
 	}
 	return nil
@@ -220,7 +221,7 @@ func (s *slot) mounts() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read mounts: %w", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // opened for reading
 	var found []string
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {

@@ -198,7 +198,7 @@ func (t tool) build(ctx context.Context, module, dir string) error {
 	if err != nil {
 		return fmt.Errorf("make build folder: %w", err)
 	}
-	defer os.RemoveAll(temp)
+	defer os.RemoveAll(temp) //nolint:errcheck // renamed, or of no use
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w " + t.ldflags, "-o", temp + "/"}
 	if t.tags != "" {
 		args = append(args, "-tags="+t.tags)
@@ -280,10 +280,9 @@ func lockFile(path string) (unlock func(), err error) {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
-	return func() { f.Close() }, nil
+	return func() { _ = f.Close() }, nil // never written
 }
 
 // mustTool is ensure for tests.
