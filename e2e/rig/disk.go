@@ -30,7 +30,7 @@ func FillDisk(t TB, dir string) (empty func()) {
 	path := filepath.Join(dir, Unique("ballast"))
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	must(t, "fill disk", err)
-	defer f.Close() //nolint:errcheck // its content is worth nothing
+	defer f.Close()                   //nolint:errcheck // its content is worth nothing
 	for size := 64 << 10; size > 0; { // down to the last byte
 		if _, err := f.Write(make([]byte, size)); err != nil {
 			if !errors.Is(err, syscall.ENOSPC) {

@@ -107,7 +107,7 @@ func appendRow(path, row string) error {
 	if err != nil {
 		return fmt.Errorf("open rows: %w", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // Sync has said how it went
 	if _, err := fmt.Fprintln(f, row); err != nil {
 		return fmt.Errorf("append row: %w", err)
 	}
@@ -123,7 +123,7 @@ func readRows(path string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open rows: %w", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // opened for reading
 	var rows []string
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
