@@ -28,6 +28,9 @@ type Table struct {
 	Namespaces []Namespace `json:"namespaces,omitempty"`
 	Listeners  []Listener  `json:"listeners"`
 	Services   []Service   `json:"services"`
+	// TrustedProxies are peers whose X-Forwarded-* and Forwarded fields are
+	// kept and added to; those of all others are replaced.
+	TrustedProxies []netip.Prefix `json:"trustedProxies,omitempty"`
 }
 
 // Namespace is a network namespace that the agent made for one container

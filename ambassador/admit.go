@@ -1,0 +1,191 @@
+package ambassador
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/remorahq/remora/internal/traffic"
+)
+
+// want is what a request or connection asks for. It is resolved again
+// whenever the table changed.
+type want struct {
+	listener traffic.ListenerKey
+	// host and path of a request; a connection has none.
+	host, path []byte
+	tunnel     bool
+	arrived    time.Time
+	// tried are endpoints that cannot be reached; they are not chosen again.
+	tried []*endpoint
+	// gone says whether the client has left.
+	gone func() bool
+}
+
+// refusal is why a request is not sent.
+type refusal struct {
+	status     int
+	text       string
+	retryAfter int // seconds
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// leftError says that the client has left.
+type leftError struct{}
+
+func (leftError) Error() string { return "the client has left" }
+
+// acquire claims a release and an endpoint for w, and waits where the service
+// holds. Errors are [*refusal] and leftError.
+func (wk *Worker) acquire(w *want) (claim, error) {
+	var woken <-chan struct{}
+	var h holding
+	defer h.end(wk)
+	for {
+		v := wk.view.Load()
+		sv, port, err := w.resolve(v)
+		if err != nil {
+			return claim{}, err
+		}
+		d := sv.decide(w.tried)
+		switch {
+		case d.err != nil:
+			return claim{}, d.err
+		case d.ev != nil:
+			if !d.rv.rel.claim(w.tunnel) {
+				continue // closed: another table is in force
+			}
+			d.ev.ep.inflight.Add(1)
+			if d.spilled {
+				sv.active.rel.spilled.Add(1)
+			}
+			return claim{view: v, sv: sv, rv: d.rv, ev: d.ev, port: port, tunnel: w.tunnel, spilled: d.spilled}, nil
+		case woken == nil:
+			// Decide once more after taking the channel, so that no wake is lost.
+			woken = sv.svc.wake.wait()
+		default:
+			if err := h.wait(wk, v, sv, w, woken, d.why); err != nil {
+				return claim{}, err
+			}
+			woken, w.tried = nil, w.tried[:0]
+		}
+	}
+}
+
+func (w *want) resolve(v *view) (*serviceView, uint16, error) {
+	lv := v.listeners[w.listener]
+	if lv == nil {
+		return nil, 0, &refusal{status: 503, text: "remora: nothing is published here any more"}
+	}
+	rt, ok := traffic.Route{}, false
+	if w.path == nil {
+		rt, ok = lv.routes.fallback()
+	} else {
+		rt, ok = lv.routes.match(w.host, w.path)
+	}
+	if !ok {
+		return nil, 0, &refusal{status: 404, text: "remora: no route leads from this host and path"}
+	}
+	sv := v.services[rt.Service]
+	if sv == nil {
+		return nil, 0, &refusal{status: 503, text: "remora: the route's service is not there", retryAfter: 5}
+	}
+	return sv, rt.Port, nil
+}
+
+// decision is to send (ev is set), to refuse (err), or to wait.
+type decision struct {
+	rv      *releaseView
+	ev      *endpointView
+	spilled bool
+	err     error
+	why     string
+}
+
+func (sv *serviceView) decide(tried []*endpoint) decision {
+	switch {
+	case sv.spec.Maintenance:
+		return decision{err: &refusal{status: 503, text: "remora: under maintenance", retryAfter: 30}}
+	case sv.active == nil:
+		return decision{err: &refusal{status: 503, text: "remora: no release is active yet", retryAfter: 5}}
+	case sv.spec.Hold:
+		return decision{why: "the service is being replaced"}
+	}
+	ev := sv.active.pick(tried, rand.Uint32())
+	crashed := sv.active.refusing()
+	switch {
+	case ev != nil && (!crashed || sv.standby == nil):
+		return decision{rv: sv.active, ev: ev}
+	case crashed && sv.standby != nil:
+		return sv.spill(tried)
+	case sv.active.anyUnverified():
+		return decision{why: "the host was restarted and its containers are not confirmed yet"}
+	}
+	if len(tried) > 0 {
+		return decision{err: &refusal{status: 502, text: "remora: no instance could be reached"}}
+	}
+	return decision{err: &refusal{status: 503, text: "remora: no instance is running", retryAfter: 1}}
+}
+
+// spill leads to the standby, or waits until it runs.
+func (sv *serviceView) spill(tried []*endpoint) decision {
+	if !sv.standby.open {
+		return decision{why: "the active release has crashed"}
+	}
+	if ev := sv.standby.pick(tried, rand.Uint32()); ev != nil {
+		return decision{rv: sv.standby, ev: ev, spilled: true}
+	}
+	return decision{why: "the active release and its standby have crashed"}
+}
+
+// holding is the waiting of one request.
+type holding struct {
+	svc   *service
+	timer *time.Timer
+}
+
+// goneEvery is how often a held request looks whether its client has left.
+const goneEvery = 250 * time.Millisecond
+
+// wait waits for a change, at most until the service's HoldFor after arrival.
+func (h *holding) wait(wk *Worker, v *view, sv *serviceView, w *want, woken <-chan struct{}, why string) error {
+	left := sv.spec.HoldFor - time.Since(w.arrived)
+	if left <= 0 {
+		return &refusal{status: 503, text: "remora: waited " + sv.spec.HoldFor.String() + ": " + why, retryAfter: 5}
+	}
+	if h.svc == nil {
+		if sv.svc.held.Add(1) > maxHeld(sv.spec) {
+			sv.svc.held.Add(-1)
+			return &refusal{status: 503, text: "remora: too many requests wait: " + why, retryAfter: 5}
+		}
+		h.svc = sv.svc
+		if sv.svc.held.Load() == 1 {
+			wk.changed.fire()
+		}
+	}
+	if h.timer == nil {
+		h.timer = time.NewTimer(min(left, goneEvery))
+	} else {
+		h.timer.Reset(min(left, goneEvery))
+	}
+	select {
+	case <-woken:
+	case <-v.superseded:
+	case <-wk.stopping:
+		return &refusal{status: 503, text: "remora: stopping", retryAfter: 5}
+	case <-h.timer.C:
+		if w.gone() {
+			return leftError{}
+		}
+	}
+	return nil
+}
+
+func (h *holding) end(wk *Worker) {
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+	if h.svc != nil && h.svc.held.Add(-1) == 0 {
+		wk.changed.fire()
+	}
+}

@@ -1,0 +1,234 @@
+package ambassador
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/remorahq/remora/ambassador/http1"
+	"github.com/remorahq/remora/internal/traffic"
+)
+
+const (
+	// headLimit is how long a request's head may take from its first byte.
+	headLimit = 10 * time.Second
+	// idleLimit is how long a client connection may be idle.
+	idleLimit = 75 * time.Second
+	// bufferedIdle is about how long an idle connection keeps its buffer.
+	bufferedIdle = 4 * time.Second
+	// writeLimit is how long a write to a client may make no progress.
+	writeLimit = 60 * time.Second
+)
+
+// conn is one client connection. It belongs to one goroutine.
+type conn struct {
+	wk       *Worker
+	key      traffic.ListenerKey
+	protocol traffic.Protocol
+	c        *net.TCPConn
+	raw      syscall.RawConn
+	peer     netip.Addr
+	br       *bufio.Reader // nil while idle
+	readBy   time.Time     // the read deadline that is set
+	writeBy  time.Time
+	first    bool // no request was served yet
+	arrived  time.Time
+	req      http1.Request
+	x        exchange
+}
+
+// readers is a pool of buffers for heads.
+type readers struct{ p sync.Pool }
+
+func (r *readers) get(c io.Reader) *bufio.Reader {
+	if br, ok := r.p.Get().(*bufio.Reader); ok {
+		br.Reset(c)
+		return br
+	}
+	return bufio.NewReaderSize(c, http1.MaxHead)
+}
+
+func (r *readers) put(br *bufio.Reader) {
+	br.Reset(nil)
+	r.p.Put(br)
+}
+
+func (wk *Worker) newConn(c *net.TCPConn, key traffic.ListenerKey, protocol traffic.Protocol) (*conn, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	k := &conn{wk: wk, key: key, protocol: protocol, c: c, raw: raw, first: true, arrived: time.Now()}
+	if ap, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
+		k.peer = ap.Addr().Unmap()
+	}
+	return k, nil
+}
+
+// serve serves the connection to its end.
+func (k *conn) serve() {
+	defer k.close()
+	switch k.protocol {
+	case traffic.TCP:
+		k.tunnel(nil)
+	case traffic.HTTP:
+		k.serveHTTP()
+	default:
+		k.detect()
+	}
+}
+
+func (k *conn) close() {
+	_ = k.c.Close()
+	if k.br != nil {
+		k.wk.readers.put(k.br)
+		k.br = nil
+	}
+}
+
+func (k *conn) serveHTTP() {
+	for k.await() && k.one() {
+		k.first = false
+	}
+}
+
+// readDeadline sets the read deadline to about d from now: it is moved only
+// when it would come in less than half of d, or later than d.
+func (k *conn) readDeadline(d time.Duration) {
+	now := time.Now()
+	if left := k.readBy.Sub(now); left > d/2 && left <= d {
+		return
+	}
+	k.readBy = now.Add(d)
+	_ = k.c.SetReadDeadline(k.readBy)
+}
+
+func (k *conn) writeDeadline() {
+	now := time.Now()
+	if k.writeBy.Sub(now) > writeLimit/2 {
+		return
+	}
+	k.writeBy = now.Add(writeLimit)
+	_ = k.c.SetWriteDeadline(k.writeBy)
+}
+
+// write writes to the client.
+func (k *conn) write(b []byte) error {
+	k.writeDeadline()
+	_, err := k.c.Write(b)
+	return err
+}
+
+// await waits for the first byte of a request. An idle connection gives its
+// buffer back after a while. False is the connection's end.
+func (k *conn) await() bool {
+	if k.br == nil {
+		k.br = k.wk.readers.get(k.c)
+	}
+	if k.br.Buffered() > 0 {
+		k.arrived = time.Now()
+		return true
+	}
+	k.readDeadline(bufferedIdle)
+	_, err := k.br.Peek(1)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		k.wk.readers.put(k.br)
+		k.br = nil
+		k.readDeadline(idleLimit)
+		if !readable(k.raw) {
+			return false
+		}
+		k.br = k.wk.readers.get(k.c)
+		_, err = k.br.Peek(1)
+	}
+	k.arrived = time.Now()
+	return err == nil
+}
+
+// readable waits until there is something to read, or an end; false is a
+// time-out or an error. No byte is consumed.
+func readable(raw syscall.RawConn) bool {
+	tried := false
+	err := raw.Read(func(fd uintptr) bool {
+		if tried {
+			return true // the poller says so
+		}
+		tried = true
+		var b [1]byte
+		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	return err == nil
+}
+
+// hasBytes says whether there are bytes to read now.
+func hasBytes(raw syscall.RawConn) bool {
+	n := 0
+	err := raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		n, _, _ = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return true
+	})
+	return err == nil && n > 0
+}
+
+// readHead reads the request's head within its limit.
+func (k *conn) readHead() error {
+	for {
+		err := k.req.Read(k.br)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		left := headLimit - time.Since(k.arrived)
+		if left <= 0 {
+			return &http1.Error{Status: 408, Reason: "head took longer than " + headLimit.String()}
+		}
+		k.readBy = time.Now().Add(left)
+		_ = k.c.SetReadDeadline(k.readBy)
+	}
+}
+
+// one serves one request and says whether the connection goes on.
+func (k *conn) one() bool {
+	err := k.readHead()
+	var bad *http1.Error
+	switch {
+	case err == nil:
+		return k.exchange()
+	case !errors.As(err, &bad):
+		return false
+	case k.first && k.protocol == traffic.Detect:
+		k.tunnel(k.br) // what looks like HTTP but is not may be another protocol
+		return false
+	}
+	_ = k.write(http1.AppendAnswer(nil, bad.Status, "remora: "+bad.Reason, 0, false, false))
+	k.linger()
+	return false
+}
+
+// linger ends the connection so that the client still reads what was written:
+// a close with unread input would reset it.
+func (k *conn) linger() {
+	_ = k.c.CloseWrite()
+	_ = k.c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_, _ = io.CopyN(io.Discard, k.c, 1<<20)
+}
+
+// gone says whether the client has ended or reset the connection.
+func (k *conn) gone() bool {
+	left := false
+	err := k.raw.Control(func(fd uintptr) {
+		const established = 1
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		left = err != nil || info.State != established
+	})
+	return err != nil || left
+}

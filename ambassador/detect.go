@@ -1,0 +1,242 @@
+package ambassador
+
+import (
+	"bufio"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/remorahq/remora/ambassador/http1"
+	"github.com/remorahq/remora/ambassador/tunnel"
+)
+
+const (
+	// silence is after how long without a byte of the client the upstream is
+	// dialled, because the server may be the one to speak first.
+	silence = 50 * time.Millisecond
+	// lineLimit is how long the first line may take before the connection is
+	// taken for a tunnel.
+	lineLimit = time.Second
+)
+
+// detect decides by the first bytes what the connection is, and serves it. An
+// undecided connection claims nothing.
+func (k *conn) detect() {
+	server, client := k.speaksFirst()
+	if server {
+		k.tunnel(nil)
+		return
+	}
+	if !client {
+		if !k.hears(silence) && k.eager() {
+			return
+		}
+	}
+	if !k.await() {
+		return
+	}
+	switch k.verdict() {
+	case http1.RequestLine:
+		k.learn(false)
+		k.serveHTTP()
+	case http1.Preface, http1.Other:
+		k.tunnel(k.br)
+	}
+}
+
+// verdict reads the first line; one that does not come is no HTTP.
+func (k *conn) verdict() http1.Verdict {
+	k.readBy = time.Time{}
+	_ = k.c.SetReadDeadline(time.Now().Add(lineLimit))
+	for {
+		buf, _ := k.br.Peek(k.br.Buffered())
+		if v := http1.Detect(buf); v != http1.Undecided {
+			return v
+		}
+		if _, err := k.br.Peek(len(buf) + 1); err != nil {
+			return http1.Other
+		}
+	}
+}
+
+// speaksFirst is what is known of the port that a tunnel would lead to.
+func (k *conn) speaksFirst() (server, client bool) {
+	w := want{listener: k.key}
+	sv, port, err := w.resolve(k.wk.view.Load())
+	if err != nil {
+		return false, true
+	}
+	for _, p := range sv.spec.ServerFirst {
+		server = server || p == port
+	}
+	s, c := sv.svc.speaksFirst(port)
+	return server || s, c
+}
+
+func (k *conn) learn(server bool) {
+	w := want{listener: k.key}
+	sv, port, err := w.resolve(k.wk.view.Load())
+	if err == nil && sv.svc.learn(port, server) && server {
+		k.wk.changed.fire()
+	}
+}
+
+// eager dials the upstream for a client that is silent, and serves the
+// connection if the server speaks first (true). It returns false as soon as
+// the client speaks, or when the server ends the connection.
+func (k *conn) eager() bool {
+	for {
+		w := want{listener: k.key}
+		v := k.wk.view.Load()
+		sv, port, err := w.resolve(v)
+		if err != nil {
+			return false
+		}
+		d := sv.decide(nil)
+		up := k.dialDecided(d, port)
+		if up == nil {
+			if k.hears(goneEvery) || k.gone() {
+				return false
+			}
+			continue
+		}
+		client, server := k.whoSpeaks(up, v)
+		switch {
+		case client:
+			up.drop()
+			return false
+		case !server:
+			up.drop() // another table is in force
+			continue
+		case quietEnd(up):
+			up.drop()
+			return false
+		}
+		if !d.rv.rel.claim(true) {
+			up.drop()
+			continue
+		}
+		d.ev.ep.inflight.Add(1)
+		cl := claim{view: v, sv: sv, rv: d.rv, ev: d.ev, port: port, tunnel: true}
+		k.learn(true)
+		k.join(&cl, up, nil, nil)
+		cl.end(k.wk.changed.fire)
+		return true
+	}
+}
+
+// dialDecided dials the endpoint that was decided on, or returns nil. Its
+// failure is noted by the attempt that follows the client's first byte.
+func (k *conn) dialDecided(d decision, port uint16) *upstream {
+	if d.ev == nil {
+		return nil
+	}
+	up, err := d.ev.ep.dial(port)
+	if err != nil {
+		return nil
+	}
+	return up
+}
+
+// hears waits for the client's first byte, at most for d.
+func (k *conn) hears(d time.Duration) bool {
+	_ = k.c.SetReadDeadline(time.Now().Add(d))
+	heard := readable(k.raw)
+	_ = k.c.SetReadDeadline(time.Time{})
+	return heard
+}
+
+// whoSpeaks waits for the first byte of either side, or for another table.
+func (k *conn) whoSpeaks(up *upstream, v *view) (client, server bool) {
+	past := time.Unix(1, 0)
+	var spoke atomic.Bool
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		raw, err := up.SyscallConn()
+		if err == nil && readable(raw) {
+			spoke.Store(true)
+			_ = k.c.SetReadDeadline(past)
+		}
+	})
+	wg.Go(func() {
+		select {
+		case <-stop:
+		case <-v.superseded:
+			_ = k.c.SetReadDeadline(past)
+		case <-k.wk.stopping:
+			_ = k.c.SetReadDeadline(past)
+		}
+	})
+	client = readable(k.raw)
+	_ = up.SetReadDeadline(past)
+	close(stop)
+	wg.Wait()
+	_ = k.c.SetReadDeadline(time.Time{})
+	_ = up.SetReadDeadline(time.Time{})
+	return client, spoke.Load()
+}
+
+// quietEnd says that the server ended the connection without a byte.
+func quietEnd(up *upstream) bool {
+	raw, err := up.SyscallConn()
+	return err != nil || !hasBytes(raw)
+}
+
+// tunnel claims a release for the whole connection and joins it with one of
+// its endpoints. br holds bytes that were read already, or is nil.
+func (k *conn) tunnel(br *bufio.Reader) {
+	w := want{listener: k.key, tunnel: true, arrived: k.arrived, gone: k.gone}
+	for range maxAttempts {
+		cl, err := k.wk.acquire(&w)
+		if err != nil {
+			_ = k.c.SetLinger(0)
+			return
+		}
+		up, err := cl.ev.ep.dial(cl.port)
+		if err != nil {
+			ep := cl.ev.ep
+			cl.rv.rel.connectErrors.Add(1)
+			ep.connectFailed(cl.port, err, func() { k.wk.healthChanged(ep) })
+			w.tried = append(w.tried, ep)
+			cl.end(k.wk.changed.fire)
+			continue
+		}
+		k.join(&cl, up, br, nil)
+		cl.end(k.wk.changed.fire)
+		return
+	}
+}
+
+// join tunnels between the client and the upstream of a claim, until both
+// have ended or the release's deadline for tunnels ends them.
+func (k *conn) join(cl *claim, up *upstream, fromClient, fromServer *bufio.Reader) {
+	rel := cl.rv.rel
+	if fromServer == nil {
+		rel.total.Add(1) // an upgraded request was counted before
+	}
+	_ = up.SetKeepAlive(true)
+	_ = k.c.SetDeadline(time.Time{})
+	f := &flight{tunnel: true, stop: func() {
+		_, _ = k.c.CloseWrite(), up.CloseWrite()
+		_, _ = k.c.Close(), up.Close()
+	}}
+	rel.enlist(f)
+	defer rel.delist(f)
+	if !flush(up, fromClient) || !flush(k.c, fromServer) {
+		_ = up.Close()
+		return
+	}
+	tunnel.Join(k.c, up.TCPConn, &k.wk.tunnels, tunnel.Counts{Up: &rel.bytesIn, Down: &rel.bytesOut})
+}
+
+// flush writes what a reader has buffered.
+func flush(dst interface{ Write([]byte) (int, error) }, br *bufio.Reader) bool {
+	if br == nil || br.Buffered() == 0 {
+		return true
+	}
+	b, _ := br.Peek(br.Buffered())
+	_, err := dst.Write(b)
+	_, _ = br.Discard(len(b))
+	return err == nil
+}

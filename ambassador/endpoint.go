@@ -1,0 +1,177 @@
+package ambassador
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/remorahq/remora/internal/traffic"
+)
+
+// endpointKey is an endpoint's identity: an address alone is none, because
+// engines give it away again.
+type endpointKey struct {
+	container string
+	started   time.Time
+	address   netip.Addr
+}
+
+func keyOf(e traffic.Endpoint) endpointKey {
+	return endpointKey{e.Container, e.Started.Round(0).UTC(), e.Address}
+}
+
+// endpoint is what outlives tables of one container.
+type endpoint struct {
+	key      endpointKey
+	svc      *service
+	inflight atomic.Int64
+	// refused says that the last connect failed; good that the checks and the
+	// connects say nothing against it.
+	refused atomic.Bool
+	good    atomic.Bool
+	strikes atomic.Int32 // answers missing in a row
+
+	mu     sync.Mutex
+	pools  map[uint16]*pool
+	health health
+	check  *checking
+}
+
+func newEndpoint(s *service, e traffic.Endpoint) *endpoint {
+	return &endpoint{key: keyOf(e), svc: s, pools: make(map[uint16]*pool)}
+}
+
+// maxStrikes connections without an answer in a row eject an endpoint.
+const maxStrikes = 5
+
+// rank orders endpoints for picking: good, not refusing, any.
+func (e *endpoint) rank() int {
+	switch {
+	case e.refused.Load():
+		return 0
+	case e.good.Load() && e.strikes.Load() < maxStrikes:
+		return 2
+	}
+	return 1
+}
+
+// Local dials are bounded: an address nobody has any more would otherwise
+// take 3 s to fail. A second attempt runs beside the first after hedgeAfter.
+const (
+	dialLimit  = 300 * time.Millisecond
+	hedgeAfter = 100 * time.Millisecond
+)
+
+// upstream is a connection to an endpoint's port.
+type upstream struct {
+	*net.TCPConn
+	pool *pool
+	used time.Time
+	idle time.Duration // how long it may be idle
+}
+
+// dial connects to a port. Any error means that nothing was sent.
+func (e *endpoint) dial(port uint16) (*upstream, error) {
+	addr := netip.AddrPortFrom(e.key.address, port)
+	c, err := dialHedged(addr)
+	if err != nil {
+		return nil, err
+	}
+	return &upstream{TCPConn: c, pool: e.pool(port), idle: maxIdle}, nil
+}
+
+func dialHedged(addr netip.AddrPort) (*net.TCPConn, error) {
+	type result struct {
+		c   net.Conn
+		err error
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), dialLimit)
+	defer cancel()
+	results := make(chan result, 2)
+	d := net.Dialer{KeepAlive: -1}
+	attempt := func() {
+		c, err := d.DialContext(ctx, "tcp", addr.String())
+		results <- result{c, err}
+	}
+	go attempt()
+	hedge := time.NewTimer(hedgeAfter)
+	defer hedge.Stop()
+	running := 1
+	for {
+		select {
+		case <-hedge.C:
+			running++
+			go attempt()
+		case r := <-results:
+			running--
+			if r.err != nil && running > 0 && !errors.Is(r.err, unix.ECONNREFUSED) {
+				continue
+			}
+			if running > 0 {
+				go func() {
+					if late := <-results; late.c != nil {
+						_ = late.c.Close()
+					}
+				}()
+			}
+			if r.err != nil {
+				return nil, r.err
+			}
+			return r.c.(*net.TCPConn), nil //nolint:forcetypeassert // "tcp" makes no other
+		}
+	}
+}
+
+// connectFailed notes that nothing could be sent to the endpoint.
+func (e *endpoint) connectFailed(port uint16, err error, changed func()) {
+	if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EMFILE) {
+		return // ours, not its
+	}
+	e.mu.Lock()
+	e.health.failure = fmt.Sprintf("connect to port %d: %s", port, cause(err))
+	e.health.failures++
+	e.mu.Unlock()
+	was := e.refused.Swap(true)
+	e.good.Store(false)
+	e.poke()
+	if !was {
+		changed()
+	}
+}
+
+// answered notes an answer, or its absence, on a fresh connection.
+func (e *endpoint) answered(ok bool) {
+	if ok {
+		if e.strikes.Load() != 0 {
+			e.strikes.Store(0)
+		}
+		return
+	}
+	e.strikes.Add(1)
+}
+
+// cause is the innermost reason of a network error, as people read it.
+func cause(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var sys interface{ Timeout() bool }
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &sys) && sys.Timeout() {
+		return "timed out"
+	}
+	for _, no := range []syscall.Errno{unix.ECONNREFUSED, unix.ECONNRESET, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EPIPE} {
+		if errors.Is(err, no) {
+			return no.Error()
+		}
+	}
+	return err.Error()
+}

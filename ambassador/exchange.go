@@ -1,0 +1,413 @@
+package ambassador
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"github.com/remorahq/remora/ambassador/http1"
+)
+
+// An exchange is one request and its response. What may be sent again follows
+// notes on races: nothing sent, any method, to another instance; sent and no
+// answer, idempotent requests whose whole body so far is at hand; answer
+// begun, never.
+
+const (
+	// replayLimit is how much of a body is kept to be sent again.
+	replayLimit = 64 << 10
+	// replayBudget bounds what all requests keep together.
+	replayBudget = 64 << 20
+	// maxAttempts bounds how often a request is sent.
+	maxAttempts = 4
+	// firstLook is after how long a waiting exchange first looks whether its
+	// client left, and lastLook how long it pauses between looks at most.
+	firstLook = 20 * time.Millisecond
+	lastLook  = 2 * time.Second
+	// copyBuffer is the size of what bodies go through.
+	copyBuffer = 32 << 10
+)
+
+var (
+	errKicked = errors.New("the drain's deadline has come")
+	errBroken = errors.New("the upstream connection broke")
+)
+
+// exchange is a conn's present request. It is used again for the next one.
+type exchange struct {
+	k       *conn
+	want    want
+	res     http1.Response
+	out     []byte // the head for the next hop, and the body when it is small
+	body    http1.Body
+	charged int64 // of the replay budget
+	// streams says that the body is copied while the response is awaited;
+	// kept is what of it was sent so far, unless spilled.
+	streams bool
+	kept    []byte
+	lost    bool // kept is not all: the request cannot be sent again
+	flight  flight
+	up      *upstream
+	ubr     *bufio.Reader
+	pump    *pump
+	listed  bool
+	claim   claim
+}
+
+// outcome is how an attempt ended.
+type outcome int
+
+const (
+	served   outcome = iota // answered; the connection goes on
+	ended                   // answered or broken off; the connection ends
+	unsent                  // nothing was sent
+	unheard                 // sent, no answer
+	kicked                  // no answer by the drain's deadline
+	stale                   // a kept connection had been closed
+	deserted                // the client left
+	invalid                 // the answer was not HTTP
+)
+
+// exchange serves the request whose head was read.
+func (k *conn) exchange() bool {
+	x := &k.x
+	x.begin(k)
+	defer x.finish()
+	if err := x.takeSmallBody(); err != nil {
+		return x.refuseBody(err)
+	}
+	for attempt := 1; ; attempt++ {
+		cl, err := k.wk.acquire(&x.want)
+		if err != nil {
+			return x.refused(err)
+		}
+		x.claim = cl
+		out := x.attempt()
+		cl = x.claim
+		cl.end(k.wk.changed.fire)
+		switch {
+		case out == served:
+			return true
+		case out == ended || out == deserted:
+			return false
+		case attempt < maxAttempts && x.mayRepeat(out):
+			continue
+		}
+		return x.giveUp(out)
+	}
+}
+
+func (x *exchange) begin(k *conn) {
+	r := &k.req
+	fw := http1.Forward{Client: k.peer, Trusted: k.wk.view.Load().trusts(k.peer)}
+	x.k = k
+	x.out = http1.AppendRequest(x.out[:0], r, fw)
+	x.want = want{listener: k.key, host: r.Host, path: r.Path, arrived: k.arrived, tried: x.want.tried[:0], gone: k.gone}
+	x.kept, x.lost, x.streams, x.charged = x.kept[:0], false, false, 0
+	r.Discard(k.br)
+	x.body.Reset(k.br, r.Length)
+}
+
+func (x *exchange) finish() {
+	if x.charged > 0 {
+		x.k.wk.replay.Add(-x.charged)
+	}
+	if cap(x.out) > replayLimit/2 {
+		x.out = nil
+	}
+	if cap(x.kept) > 0 {
+		x.kept = nil
+	}
+}
+
+// charge takes n bytes of the replay budget.
+func (x *exchange) charge(n int64) bool {
+	if x.k.wk.replay.Add(n) > replayBudget {
+		x.k.wk.replay.Add(-n)
+		return false
+	}
+	x.charged += n
+	return true
+}
+
+// takeSmallBody reads a body of known and small length, so that it goes out
+// with the head and the request can be sent again.
+func (x *exchange) takeSmallBody() error {
+	r := &x.k.req
+	if r.Length == 0 {
+		return nil
+	}
+	expects := x.expects()
+	// The slices of the head end their life with the first read of the body.
+	x.want.host, x.want.path = bytes.Clone(x.want.host), bytes.Clone(x.want.path)
+	if r.Length < 0 || r.Length > replayLimit || expects || !x.charge(r.Length) {
+		x.streams = true
+		return nil
+	}
+	have := len(x.out)
+	need := int(r.Length)
+	if cap(x.out) < have+need {
+		x.out = append(make([]byte, 0, have+need), x.out...)
+	}
+	buf := x.out[have : have+need]
+	for n := 0; n < need; {
+		x.k.readDeadline(headLimit)
+		m, err := x.body.Read(buf[n:])
+		if err != nil {
+			return err
+		}
+		n += m
+	}
+	x.out = x.out[:have+need]
+	return nil
+}
+
+// expects says whether the client waits for a 100 before it sends the body.
+func (x *exchange) expects() bool {
+	for _, f := range x.k.req.Fields {
+		if len(f.Name) == 6 && (f.Name[0]|0x20) == 'e' && string(f.Name[1:]) == "xpect" {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *exchange) refuseBody(err error) bool {
+	var bad *http1.Error
+	if errors.As(err, &bad) {
+		x.answer(bad.Status, "remora: "+bad.Reason, 0, false)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		x.answer(408, "remora: the request's body did not come", 0, false)
+	}
+	return false
+}
+
+// refused answers a request that no release takes.
+func (x *exchange) refused(err error) bool {
+	var r *refusal
+	if !errors.As(err, &r) {
+		return false
+	}
+	return x.answer(r.status, r.text, r.retryAfter, x.bodyRead())
+}
+
+// bodyRead says that the client's connection stands at the next request.
+func (x *exchange) bodyRead() bool { return !x.streams || x.body.Done() }
+
+// keepAlive says whether the client's connection goes on after this exchange.
+func (x *exchange) keepAlive() bool {
+	return x.k.req.KeepAlive && !x.k.wk.draining.Load()
+}
+
+// answer writes a response of our own.
+func (x *exchange) answer(status int, text string, retryAfter int, keep bool) bool {
+	keep = keep && x.keepAlive()
+	b := http1.AppendAnswer(nil, status, text, retryAfter, keep, x.k.req.Method == "HEAD")
+	if err := x.k.write(b); err != nil {
+		return false
+	}
+	if !keep {
+		x.k.linger()
+	}
+	return keep
+}
+
+// mayRepeat says whether the request may be sent again after an attempt.
+func (x *exchange) mayRepeat(out outcome) bool {
+	switch out {
+	case unsent:
+		return !x.lost
+	case unheard, kicked, stale:
+		return x.k.req.Idempotent() && !x.lost && x.k.req.Upgrade == ""
+	}
+	return false
+}
+
+func (x *exchange) giveUp(out outcome) bool {
+	r := x.claim.rv.rel
+	r.errors5xx.Add(1)
+	keep := x.bodyRead()
+	switch out {
+	case kicked:
+		return x.answer(504, "remora: the release ended before it answered", 0, keep)
+	case unsent:
+		return x.answer(502, "remora: no instance could be reached", 0, keep)
+	case invalid:
+		return x.answer(502, "remora: the instance's answer is not valid HTTP", 0, keep)
+	}
+	return x.answer(502, "remora: the instance closed the connection without an answer", 0, keep)
+}
+
+// attempt sends the request to the claimed endpoint and serves its response.
+func (x *exchange) attempt() outcome {
+	ep := x.claim.ev.ep
+	up, reused, err := x.connect(ep)
+	if err != nil {
+		x.claim.rv.rel.connectErrors.Add(1)
+		ep.connectFailed(x.claim.port, err, func() { x.k.wk.healthChanged(ep) })
+		x.want.tried = append(x.want.tried, ep)
+		return unsent
+	}
+	x.up = up
+	x.ubr = x.k.wk.readers.get(up.TCPConn)
+	x.flight = flight{}
+	out := x.send(reused)
+	x.release(out)
+	switch {
+	case out == unheard && reused:
+		return stale
+	case out == unheard:
+		ep.answered(false)
+		if x.k.req.Idempotent() {
+			x.want.tried = append(x.want.tried, ep)
+		}
+	}
+	return out
+}
+
+// connect takes an idle connection, or dials one where the request could not
+// be sent again if the idle one turned out to be closed.
+func (x *exchange) connect(ep *endpoint) (up *upstream, reused bool, err error) {
+	limit := maxIdle
+	if !x.k.req.Idempotent() || x.streams || x.k.req.Upgrade != "" {
+		limit = justUsed
+	}
+	if up := ep.pool(x.claim.port).get(limit); up != nil {
+		return up, true, nil
+	}
+	up, err = ep.dial(x.claim.port)
+	return up, false, err
+}
+
+// release gives the upstream connection back, or ends it.
+func (x *exchange) release(out outcome) {
+	if x.pump != nil {
+		x.pump.halt(x.k)
+		x.pump = nil
+	}
+	if x.listed {
+		x.claim.rv.rel.delist(&x.flight)
+		x.listed = false
+	}
+	if x.up == nil {
+		return // it became a tunnel, which has ended
+	}
+	clean := x.ubr.Buffered() == 0
+	x.k.wk.readers.put(x.ubr)
+	keep := out == served || out == ended
+	if keep && clean && x.res.KeepAlive && x.res.Status >= 200 && x.bodyRead() && !x.claim.rv.rel.closed.Load() {
+		x.up.put(x.res.Idle)
+	} else {
+		_ = x.up.Close()
+	}
+	x.up, x.ubr = nil, nil
+}
+
+// send writes the request and serves the response.
+func (x *exchange) send(reused bool) outcome {
+	rel := x.claim.rv.rel
+	_ = x.up.SetWriteDeadline(time.Now().Add(writeLimit))
+	n, err := x.up.Write(x.out)
+	rel.bytesIn.Add(uint64(n))
+	switch {
+	case err != nil && n == 0:
+		return x.notSent(reused)
+	case err != nil:
+		return unheard
+	}
+	if x.streams && !x.startPump() {
+		return unheard
+	}
+	for {
+		if out, ok := x.readResponse(); !ok {
+			return out
+		}
+		if x.res.Status >= 200 || x.res.Status == 101 {
+			break
+		}
+		if err := x.interim(); err != nil {
+			return deserted
+		}
+	}
+	rel.total.Add(1)
+	if x.res.Status >= 500 {
+		rel.errors5xx.Add(1)
+	}
+	x.claim.ev.ep.answered(true)
+	return x.respond()
+}
+
+// notSent is a write of which nothing left: a kept connection was closed, or
+// the endpoint is gone.
+func (x *exchange) notSent(reused bool) outcome {
+	if !reused {
+		x.want.tried = append(x.want.tried, x.claim.ev.ep)
+	}
+	return unsent
+}
+
+// patiently repeats a read of the upstream that loses nothing when it times
+// out, until it ends, the client leaves or the drain's deadline comes. An
+// exchange that lasts is enlisted, so that the deadline finds it.
+func (x *exchange) patiently(read func() error) error {
+	for look := firstLook; ; look = min(4*look, lastLook) {
+		_ = x.up.SetReadDeadline(time.Now().Add(look))
+		if x.flight.kicked.Load() {
+			return errKicked
+		}
+		err := read()
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if x.flight.kicked.Load() {
+			return errKicked
+		}
+		if x.pump == nil && x.k.gone() {
+			return leftError{}
+		}
+		if x.pump != nil && x.pump.left.Load() {
+			return leftError{}
+		}
+		x.enlist()
+	}
+}
+
+// enlist makes the exchange known to its release's drain.
+func (x *exchange) enlist() {
+	if x.listed {
+		return
+	}
+	x.listed = true
+	up := x.up
+	x.flight.stop = func() { _ = up.SetReadDeadline(time.Unix(1, 0)) }
+	x.claim.rv.rel.enlist(&x.flight)
+}
+
+func (x *exchange) readResponse() (outcome, bool) {
+	err := x.patiently(func() error { return x.res.Read(x.ubr, x.k.req.Method) })
+	var bad *http1.Error
+	switch {
+	case err == nil:
+		return served, true
+	case errors.Is(err, errKicked):
+		return kicked, false
+	case errors.As(err, &leftError{}):
+		return deserted, false
+	case errors.As(err, &bad), errors.Is(err, io.ErrUnexpectedEOF):
+		return invalid, false
+	}
+	return unheard, false
+}
+
+// interim passes an informational response on; HTTP/1.0 knows none.
+func (x *exchange) interim() error {
+	var err error
+	if x.k.req.Minor == 1 {
+		err = x.k.write(http1.AppendResponse(nil, &x.res, http1.Delivery{Minor: 1}))
+	}
+	x.res.Discard(x.ubr)
+	return err
+}

@@ -1,0 +1,159 @@
+package ambassador
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxIdle is how long an idle upstream connection is kept; some servers
+	// close theirs after 5 s.
+	maxIdle = 4 * time.Second
+	// justUsed is the idle time up to which a connection counts as fresh.
+	justUsed = 5 * time.Millisecond
+	// perPool bounds the idle connections to one port of an endpoint.
+	perPool = 512
+)
+
+// pool holds the idle connections to one port of an endpoint, last in first
+// out.
+type pool struct {
+	mu     sync.Mutex
+	idle   []*upstream
+	closed bool
+}
+
+func (e *endpoint) pool(port uint16) *pool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.pools[port]
+	if p == nil {
+		p = new(pool)
+		e.pools[port] = p
+	}
+	return p
+}
+
+// get takes a connection that was idle for less than the limit and that the
+// server has neither closed nor written to, or nil.
+func (p *pool) get(limit time.Duration) *upstream {
+	now := time.Now()
+	for {
+		u := p.pop()
+		if u == nil {
+			return nil
+		}
+		idle := now.Sub(u.used)
+		if idle > limit && idle < u.idle {
+			p.push(u) // the youngest is too old for this request
+			return nil
+		}
+		if idle < u.idle && quiet(u) {
+			return u
+		}
+		u.drop()
+	}
+}
+
+func (p *pool) pop() *upstream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	u := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	return u
+}
+
+// push keeps a connection, and says whether there was room for it.
+func (p *pool) push(u *upstream) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.idle) >= perPool {
+		return false
+	}
+	p.idle = append(p.idle, u)
+	return true
+}
+
+// put keeps a connection after an exchange, or closes it.
+func (u *upstream) put(idle time.Duration) {
+	u.used = time.Now()
+	if idle > 0 {
+		u.idle = min(maxIdle, max(idle-time.Second, 0))
+	}
+	if !u.pool.push(u) {
+		u.drop()
+	}
+}
+
+// drop closes a connection that carries nothing, by a reset: a port of ours in
+// TIME_WAIT for each would soon be all of them.
+func (u *upstream) drop() {
+	_ = u.SetLinger(0)
+	_ = u.Close()
+}
+
+// expire closes what has been idle for too long.
+func (p *pool) expire(now time.Time) {
+	p.mu.Lock()
+	var old []*upstream
+	kept := p.idle[:0]
+	for _, u := range p.idle {
+		if now.Sub(u.used) >= u.idle {
+			old = append(old, u)
+		} else {
+			kept = append(kept, u)
+		}
+	}
+	clear(p.idle[len(kept):])
+	p.idle = kept
+	p.mu.Unlock()
+	for _, u := range old {
+		u.drop()
+	}
+}
+
+// shut closes all idle connections; with forever, later ones too.
+func (p *pool) shut(forever bool) {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle, p.closed = nil, p.closed || forever
+	p.mu.Unlock()
+	for _, u := range idle {
+		u.drop()
+	}
+}
+
+func (e *endpoint) eachPool(f func(*pool)) {
+	e.mu.Lock()
+	pools := make([]*pool, 0, len(e.pools))
+	for _, p := range e.pools {
+		pools = append(pools, p)
+	}
+	e.mu.Unlock()
+	for _, p := range pools {
+		f(p)
+	}
+}
+
+// quiet says that nothing waits to be read, not even an end.
+func quiet(u *upstream) bool {
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return false
+	}
+	ok := false
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, e := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		ok = e == unix.EAGAIN
+		return true
+	})
+	return err == nil && ok
+}

@@ -1,0 +1,260 @@
+package ambassador
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/remorahq/remora/ambassador/http1"
+)
+
+// respond passes the response on, or begins a tunnel.
+func (x *exchange) respond() outcome {
+	r, s := &x.k.req, &x.res
+	switch {
+	case s.Status == 101 && r.Upgrade == "":
+		return invalid
+	case s.Status == 101, r.Method == "CONNECT" && s.Status < 300:
+		return x.switchProtocols()
+	}
+	// An answer before the upload's end closes the connection (RFC 9112 §9.6).
+	keep := x.keepAlive() && (x.pump == nil || x.pump.finished())
+	chunked := s.Length < 0 && r.Minor == 1
+	if s.Length < 0 && r.Minor == 0 {
+		keep = false
+	}
+	d := http1.Delivery{Minor: r.Minor, KeepAlive: keep, Chunked: chunked}
+	head := http1.AppendResponse(x.k.wk.buffers.get()[:0], s, d)
+	s.Discard(x.ubr)
+	err := x.copyResponse(head, chunked)
+	switch {
+	case err == nil && keep:
+		return served
+	case err == nil:
+		x.stopUpload()
+		x.k.linger()
+		return ended
+	}
+	// The client must see that the answer is not whole: no last chunk, and a
+	// reset where only the connection's end tells.
+	if errors.Is(err, errBroken) || errors.Is(err, errKicked) {
+		x.claim.rv.rel.errors5xx.Add(1)
+		_ = x.k.c.SetLinger(0)
+	}
+	return deserted
+}
+
+// stopUpload ends an upload that nobody wants any more.
+func (x *exchange) stopUpload() {
+	if x.pump != nil {
+		x.pump.halt(x.k)
+		x.pump = nil
+	}
+}
+
+// copyResponse writes the head and the body. A small body that has arrived
+// goes out with the head in one write. buf is a buffer of the pool.
+func (x *exchange) copyResponse(buf []byte, chunked bool) error {
+	defer func() { x.k.wk.buffers.put(buf) }()
+	var body http1.Body
+	body.Reset(x.ubr, x.res.Length)
+	if n := int(x.res.Length); n > 0 && n <= x.ubr.Buffered() && len(buf)+n <= cap(buf) {
+		head := len(buf)
+		buf = buf[:head+n]
+		if _, err := io.ReadFull(&body, buf[head:]); err != nil {
+			return errBroken
+		}
+	}
+	if err := x.toClient(buf); err != nil {
+		return err
+	}
+	if body.Done() {
+		return nil
+	}
+	if x.res.Events {
+		x.becomeStream()
+	}
+	return x.copyBody(&body, buf[:cap(buf)], chunked)
+}
+
+func (x *exchange) toClient(b []byte) error {
+	x.claim.rv.rel.bytesOut.Add(uint64(len(b)))
+	if err := x.k.write(b); err != nil {
+		return leftError{}
+	}
+	return nil
+}
+
+// becomeStream counts a stream of events as a tunnel: it may go on until the
+// deadline of tunnels.
+func (x *exchange) becomeStream() {
+	x.claim.becomeTunnel(x.k.wk.changed.fire)
+	rel := x.claim.rv.rel
+	if x.listed {
+		rel.delist(&x.flight)
+	}
+	x.flight.tunnel = true
+	x.listed = false
+	x.enlist()
+}
+
+func (x *exchange) copyBody(body *http1.Body, buf []byte, chunked bool) error {
+	const room, after = http1.ChunkRoom, http1.ChunkAfter
+	for {
+		n := 0
+		err := x.patiently(func() (err error) {
+			n, err = body.Read(buf[room : len(buf)-after])
+			return err
+		})
+		if n > 0 {
+			piece := buf[room : room+n]
+			if chunked {
+				piece = http1.FrameChunk(buf, n)
+			}
+			if err := x.toClient(piece); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF) && chunked, errors.Is(err, errKicked) && x.res.Events && chunked:
+			return x.toClient([]byte(http1.LastChunk))
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, errKicked), errors.As(err, &leftError{}):
+			return err
+		case err != nil:
+			return errBroken
+		}
+	}
+}
+
+// switchProtocols passes a 101 or the answer to CONNECT on and tunnels.
+func (x *exchange) switchProtocols() outcome {
+	d := http1.Delivery{Minor: 1, KeepAlive: true, Switching: x.res.Status == 101}
+	head := http1.AppendResponse(nil, &x.res, d)
+	x.res.Discard(x.ubr)
+	if err := x.toClient(head); err != nil {
+		return deserted
+	}
+	x.claim.becomeTunnel(x.k.wk.changed.fire)
+	_ = x.up.SetDeadline(time.Time{})
+	up, ubr := x.up, x.ubr
+	x.up, x.ubr = nil, nil
+	x.k.join(&x.claim, up, x.k.br, ubr)
+	x.k.wk.readers.put(ubr)
+	return ended
+}
+
+// pump copies an upload while the response is awaited.
+type pump struct {
+	up      *upstream
+	halting atomic.Bool
+	left    atomic.Bool // the client broke off
+	end     chan struct{}
+}
+
+// finished says that the upload is through. A server may answer its last byte
+// before we come to know that it was written.
+func (p *pump) finished() bool {
+	t := time.NewTimer(10 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-p.end:
+		return !p.left.Load()
+	case <-t.C:
+		return false
+	}
+}
+
+// halt ends the pump and waits for it. The client's bytes that it has not read
+// stay unread.
+func (p *pump) halt(k *conn) {
+	p.halting.Store(true)
+	_ = k.c.SetReadDeadline(time.Unix(1, 0))
+	k.readBy = time.Time{}
+	_ = p.up.SetWriteDeadline(time.Unix(1, 0))
+	<-p.end
+}
+
+// deadlines lets the client and the upstream take their time, unless the pump
+// is being halted: then false, and no deadline of ours hides halt's.
+func (p *pump) deadlines(k *conn) bool {
+	by := time.Now().Add(writeLimit)
+	_, _ = k.c.SetReadDeadline(by), p.up.SetWriteDeadline(by)
+	return !p.halting.Load()
+}
+
+// startPump sends what was kept of the body before, then the rest as it comes.
+func (x *exchange) startPump() bool {
+	for piece := x.kept; len(piece) > 0; {
+		n := min(len(piece), copyBuffer)
+		if _, err := x.up.Write(x.frame(piece[:n])); err != nil {
+			return false
+		}
+		piece = piece[n:]
+	}
+	p := &pump{up: x.up, end: make(chan struct{})}
+	x.pump = p
+	x.k.readBy = time.Time{}
+	go func() {
+		defer close(p.end)
+		if x.upload(p) {
+			p.left.Store(true)
+			_ = p.up.SetReadDeadline(time.Unix(1, 0))
+		}
+	}()
+	return true
+}
+
+// frame gives a piece of body the request's framing.
+func (x *exchange) frame(piece []byte) []byte {
+	if x.k.req.Length >= 0 {
+		return piece
+	}
+	buf := make([]byte, http1.ChunkRoom+len(piece)+http1.ChunkAfter)
+	copy(buf[http1.ChunkRoom:], piece)
+	return http1.FrameChunk(buf, len(piece))
+}
+
+// upload copies the body and says whether the client broke off. What is read
+// is kept while it fits, so that the request can be sent again.
+func (x *exchange) upload(p *pump) (left bool) {
+	buf := x.k.wk.buffers.get()
+	defer x.k.wk.buffers.put(buf)
+	const room, after = http1.ChunkRoom, http1.ChunkAfter
+	chunked := x.k.req.Length < 0
+	for p.deadlines(x.k) {
+		n, err := x.body.Read(buf[room : len(buf)-after])
+		switch {
+		case errors.Is(err, io.EOF):
+			if chunked {
+				_, _ = io.WriteString(p.up, http1.LastChunk)
+			}
+			return false
+		case err != nil:
+			return !p.halting.Load()
+		}
+		x.keep(buf[room : room+n])
+		piece := buf[room : room+n]
+		if chunked {
+			piece = http1.FrameChunk(buf, n)
+		}
+		if _, err := p.up.Write(piece); err != nil {
+			return false
+		}
+		x.claim.rv.rel.bytesIn.Add(uint64(n))
+	}
+	return false
+}
+
+func (x *exchange) keep(piece []byte) {
+	if x.lost {
+		return
+	}
+	if len(x.kept)+len(piece) > replayLimit || !x.charge(int64(len(piece))) {
+		x.lost, x.kept = true, nil
+		return
+	}
+	x.kept = append(x.kept, piece...)
+}

@@ -1,0 +1,222 @@
+package ambassador
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/remorahq/remora/internal/traffic"
+)
+
+// defaultMaxHeld is how many requests of a service wait at once.
+const defaultMaxHeld = 10_000
+
+// service is what outlives tables of one service. The maps below it are
+// changed only while a table is put.
+type service struct {
+	name     string
+	held     atomic.Int64
+	releases map[string]*release
+	wake     broadcast
+
+	mu          sync.Mutex
+	serverFirst []uint16 // learnt
+	clientFirst []uint16 // learnt: silence does not dial these
+}
+
+func newService(name string) *service {
+	return &service{name: name, releases: make(map[string]*release)}
+}
+
+// learn remembers who speaks first on a port, and says whether it is news.
+func (s *service) learn(port uint16, server bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := &s.clientFirst
+	if server {
+		list = &s.serverFirst
+	}
+	if slices.Contains(*list, port) {
+		return false
+	}
+	*list = append(*list, port)
+	return true
+}
+
+func (s *service) speaksFirst(port uint16) (server, client bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.serverFirst, port), slices.Contains(s.clientFirst, port)
+}
+
+// release counts what runs on one release. requests and tunnels are claims;
+// closed tells that there can be no new one (P1).
+type release struct {
+	svc       *service
+	name      string
+	requests  atomic.Int64
+	tunnels   atomic.Int64
+	closed    atomic.Bool
+	endpoints map[endpointKey]*endpoint
+
+	total         atomic.Uint64
+	errors5xx     atomic.Uint64
+	connectErrors atomic.Uint64
+	bytesIn       atomic.Uint64
+	bytesOut      atomic.Uint64
+	spilled       atomic.Uint64
+
+	mu      sync.Mutex
+	flights map[*flight]struct{}
+	drain   func() // ends the drain's timers
+}
+
+func newRelease(s *service, name string) *release {
+	r := &release{svc: s, name: name, flights: make(map[*flight]struct{}), endpoints: make(map[endpointKey]*endpoint)}
+	r.closed.Store(true)
+	return r
+}
+
+func (r *release) setEndpoints(list []*endpointView) {
+	r.endpoints = make(map[endpointKey]*endpoint, len(list))
+	for _, ev := range list {
+		r.endpoints[ev.ep.key] = ev.ep
+	}
+}
+
+// claim counts a request or tunnel in, unless the release is closed.
+func (r *release) claim(tunnel bool) bool {
+	n := &r.requests
+	if tunnel {
+		n = &r.tunnels
+	}
+	n.Add(1)
+	if r.closed.Load() {
+		n.Add(-1)
+		return false
+	}
+	return true
+}
+
+// drained says that nothing runs and nothing can begin; requests is the same
+// without regard to tunnels. A request that becomes a tunnel is counted there
+// before it is counted out here, so this order of reading misses none.
+func (r *release) drained() (all, requests bool) {
+	if !r.closed.Load() || r.requests.Load() != 0 {
+		return false, false
+	}
+	return r.tunnels.Load() == 0, true
+}
+
+// flight is a claim that takes its time and can be ended from outside.
+type flight struct {
+	tunnel bool
+	kicked atomic.Bool
+	// stop wakes the goroutine that owns the flight, which then sees kicked.
+	// It is called with the release's lock held and must not block.
+	stop func()
+}
+
+func (f *flight) kick() {
+	f.kicked.Store(true)
+	f.stop()
+}
+
+func (r *release) enlist(f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.flights[f] = struct{}{}
+}
+
+func (r *release) delist(f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.flights, f)
+}
+
+// kick ends up to n flights of the kind (0 is all) and says how many there
+// were.
+func (r *release) kick(tunnels bool, n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := 0
+	for f := range r.flights {
+		if f.tunnel != tunnels {
+			continue
+		}
+		if found++; n == 0 || found <= n {
+			f.kick()
+		}
+	}
+	return found
+}
+
+// claim is a counted right to use a release, with the endpoint chosen.
+type claim struct {
+	view    *view
+	sv      *serviceView
+	rv      *releaseView
+	ev      *endpointView
+	port    uint16
+	tunnel  bool
+	spilled bool
+}
+
+// end counts the claim out.
+func (c *claim) end(changed func()) {
+	r := c.rv.rel
+	if c.tunnel {
+		r.tunnels.Add(-1)
+	} else {
+		r.requests.Add(-1)
+	}
+	c.ev.ep.inflight.Add(-1)
+	if r.closed.Load() {
+		changed()
+	}
+}
+
+// becomeTunnel counts a request as a tunnel from here on.
+func (c *claim) becomeTunnel(changed func()) {
+	if c.tunnel {
+		return
+	}
+	c.tunnel = true
+	c.rv.rel.tunnels.Add(1)
+	c.rv.rel.requests.Add(-1)
+	if c.rv.rel.closed.Load() {
+		changed()
+	}
+}
+
+// broadcast is a signal to many: wait returns a channel that the next fire closes.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+func (s *broadcast) wait() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ch == nil {
+		s.ch = make(chan struct{})
+	}
+	return s.ch
+}
+
+func (s *broadcast) fire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ch != nil {
+		close(s.ch)
+		s.ch = nil
+	}
+}
+
+// maxHeld is the service's bound on waiting requests.
+func maxHeld(s *traffic.Service) int64 {
+	if s.MaxHeld > 0 {
+		return int64(s.MaxHeld)
+	}
+	return defaultMaxHeld
+}
