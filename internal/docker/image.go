@@ -2,14 +2,17 @@ package docker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/versions"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 
@@ -75,8 +78,48 @@ func (e *Engine) Image(ctx context.Context, ref string) (engine.Image, error) {
 		if err != nil {
 			return engine.Image{}, err
 		}
-		return convertImage(&found, ref), nil
+		out := convertImage(&found, ref)
+		if out.Digest != "" && found.Descriptor != nil {
+			if local, err := e.localOnly(ctx, found.ID); err != nil || local {
+				out.Digest = ""
+				return out, err
+			}
+		}
+		return out, nil
 	})
+}
+
+// identityAPI is the API from which on the engine says where an image is from.
+const identityAPI = "1.53"
+
+// localOnly says that no registry has been seen to have the image. Engines
+// that store images in containerd give every image a digest that looks like a
+// registry's; from API 1.53 on they say where it is from, which this client
+// is too old to ask for by itself.
+func (e *Engine) localOnly(ctx context.Context, id string) (bool, error) {
+	facts, err := e.engineFacts(ctx)
+	if err != nil || versions.LessThan(facts.serverAPI, identityAPI) || !strings.HasPrefix(e.client().DaemonHost(), "unix://") {
+		return false, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/v"+identityAPI+"/images/"+id+"/json", nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := e.client().HTTPClient().Do(req)
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Identity struct{ Pull []struct{ Repository string } }
+	}
+	if resp.StatusCode != http.StatusOK {
+		return false, fmt.Errorf("ask where the image is from: %s", resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return false, fmt.Errorf("ask where the image is from: %w", err)
+	}
+	return len(answer.Identity.Pull) == 0, nil
 }
 
 func convertImage(i *image.InspectResponse, ref string) engine.Image {
@@ -122,7 +165,7 @@ func registryDigest(i *image.InspectResponse, ref string) string {
 			all = append(all, c)
 		}
 	}
-	if len(all) == 0 || localOnly(i) {
+	if len(all) == 0 {
 		return ""
 	}
 	slices.SortFunc(all, func(a, b reference.Canonical) int { return strings.Compare(a.String(), b.String()) })
@@ -145,9 +188,6 @@ func registryDigest(i *image.InspectResponse, ref string) string {
 func ours(r reference.Named) bool {
 	return reference.FamiliarName(r) == keepRepository || reference.FamiliarName(r) == lockRepository
 }
-
-// localOnly says that no registry has been seen to have the image.
-func localOnly(*image.InspectResponse) bool { return false }
 
 // keepTag is the tag under which the image of a digest is kept.
 func keepTag(d digest.Digest) string { return keepRepository + ":" + d.Encoded() }
@@ -183,9 +223,12 @@ func removable(i *image.InspectResponse) []string {
 	foreign := false
 	for _, tag := range i.RepoTags {
 		named, err := reference.ParseNormalizedNamed(tag)
-		if err == nil && ours(named) {
+		_, digested := named.(reference.Canonical)
+		switch {
+		case err == nil && digested: // some engines list digests among the tags
+		case err == nil && ours(named):
 			names = append(names, tag)
-		} else {
+		default:
 			foreign = true
 		}
 	}

@@ -19,8 +19,9 @@ const factsTTL = 30 * time.Second
 
 // engineFacts are what is known about the engine itself.
 type engineFacts struct {
-	info    engine.Info
-	payload Facts
+	info      engine.Info
+	payload   Facts
+	serverAPI string // the newest that the engine speaks, also where we do not
 }
 
 // cachedFacts hold until the connection to the engine breaks.
@@ -75,6 +76,10 @@ func (e *Engine) readFacts(ctx context.Context) (*engineFacts, error) {
 		if err != nil {
 			return nil, err
 		}
+		ping, err := e.client().Ping(ctx)
+		if err != nil {
+			return nil, err
+		}
 		info, err := e.client().Info(ctx)
 		if err != nil {
 			return nil, err
@@ -85,7 +90,8 @@ func (e *Engine) readFacts(ctx context.Context) (*engineFacts, error) {
 				ID: info.ID, Version: info.ServerVersion, APIVersion: version, Start: e.start(ctx, d),
 				RootDir: info.DockerRootDir, Cgroup: info.CgroupVersion, Name: info.Name,
 			},
-			payload: Facts{API: version, LogDriver: info.LoggingDriver, LogOptions: d.logOptions()},
+			serverAPI: ping.APIVersion,
+			payload:   Facts{API: version, LogDriver: info.LoggingDriver, LogOptions: d.logOptions()},
 		}, nil
 	})
 	if err != nil {

@@ -61,7 +61,8 @@ func (h *holder) String() string {
 
 // Lock makes this the only agent of the engine, or says who is: the error is
 // then engine.ErrLocked. release gives the lock back and returns when all that
-// held it has ended; it may be called again. Where another agent takes the
+// held it has ended; it may be called again. Closing the adapter frees the
+// socket, and leaves the mark to grow stale. Where another agent takes the
 // mark on the engine away later, Options.LockLost hears of it.
 func (e *Engine) Lock(ctx context.Context) (release func(), err error) {
 	info, err := e.Info(ctx)
@@ -79,14 +80,19 @@ func (e *Engine) Lock(ctx context.Context) (release func(), err error) {
 	}
 	beat, cancel := context.WithCancel(e.ctx)
 	done := make(chan struct{})
-	if !e.background(func() { defer close(done); e.beat(beat, me) }) {
-		close(done)
+	if !e.background(func() {
+		defer close(done)
+		defer socket.close()
+		e.beat(beat, me)
+	}) {
+		cancel()
+		socket.close()
+		return nil, fmt.Errorf("lock the engine: %w", net.ErrClosed)
 	}
 	return sync.OnceFunc(func() {
 		cancel()
 		<-done
 		e.unmark(me)
-		socket.close()
 	}), nil
 }
 
@@ -281,6 +287,7 @@ func (e *Engine) beat(ctx context.Context, me *holder) {
 			if e.opts.LockLost != nil {
 				e.opts.LockLost(err)
 			}
+			<-ctx.Done()
 			return
 		}
 		if err == nil {
