@@ -17,6 +17,7 @@ import (
 	"github.com/remorahq/remora/internal/loader/input"
 	"github.com/remorahq/remora/internal/policy"
 	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/internal/yamlfile"
 	"github.com/remorahq/remora/manifests"
 )
 
@@ -28,6 +29,8 @@ type app struct {
 	repo repo
 	// name is the folder's name, dir its absolute path.
 	name, dir string
+	// places are those of the keys of environment.yaml.
+	places yamlfile.Positions
 	// single says that at most one host may run the app.
 	single bool
 
@@ -44,40 +47,38 @@ type app struct {
 	mounted mountedSize
 }
 
-// result is what became of an app.
-type result struct {
-	app     *manifests.App
-	skipped *manifests.Diagnostic
-	diags   manifests.Diagnostics
-}
-
 // prepare reads the app's variables and compose files and checks all that can
 // be checked without the Compose library.
-func (a *app) prepare() bool {
+func (a *app) prepare() (ok bool) {
+	defer a.guard(&ok)
 	if !a.findConfigs() || !a.readVariables() {
 		return false
 	}
 	a.scan = newScan(a)
 	a.scan.run()
 	a.nameProject()
-	return !a.failed()
+	return !a.blocked()
 }
 
-// load turns the app into desired state.
-func (a *app) load(ctx context.Context) result {
-	if a.failed() {
-		return a.done(nil)
-	}
+// load turns the prepared app into desired state; nil where it has errors.
+func (a *app) load(ctx context.Context) (out *manifests.App) {
+	ok := true
+	defer func() {
+		if !ok || a.failed() {
+			out = nil
+		}
+	}()
+	defer a.guard(&ok)
 	project, err := a.compose(ctx)
 	if err != nil {
 		a.translate(err)
-		return a.done(nil)
+		return nil
 	}
 	a.enforce(project)
-	if a.failed() {
-		return a.done(nil)
-	}
-	return a.done(a.convert(project))
+	out = a.convert(project)
+	out.Warnings = slices.Clone(a.sorted())
+	out.Tree = a.tree()
+	return out
 }
 
 func (a *app) convert(project *types.Project) *manifests.App {
@@ -92,20 +93,7 @@ func (a *app) convert(project *types.Project) *manifests.App {
 			Remedy: v.Remedy(),
 		})
 	}
-	if a.failed() {
-		return nil
-	}
 	return out
-}
-
-func (a *app) done(out *manifests.App) result {
-	diags := a.sorted()
-	if a.failed() || out == nil {
-		return result{diags: diags}
-	}
-	out.Warnings = slices.Clone(diags)
-	out.Tree = a.tree()
-	return result{app: out}
 }
 
 // live says that binds are the folder itself.

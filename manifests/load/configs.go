@@ -86,7 +86,7 @@ func (a *app) readVariables() bool {
 			a.profiles = append(a.profiles, p)
 		}
 	}
-	return !a.failed()
+	return len(a.configs) > 0
 }
 
 // builtIn returns the variables that remora provides.

@@ -44,6 +44,7 @@ type loading struct {
 	repo   repo
 	out    manifests.LoadResult
 	inputs map[string]manifests.Input
+	places yamlfile.Positions
 }
 
 func (l *loading) fail(file, message, remedy string) {
@@ -112,17 +113,15 @@ func (l *loading) environment(dir string) bool {
 		return false
 	}
 	l.note(manifests.Input{Path: file, Kind: manifests.InputFile, ID: input.File(filepath.Join(dir, "environment.yaml"), data)})
-	env, diags := ParseEnvironment(file, data)
-	l.out.Environment, l.out.Diagnostics = env, diags
-	return len(diags) == 0
+	l.out.Environment, l.places, l.out.Diagnostics = parseEnvironment(file, data)
+	return len(l.out.Diagnostics) == 0
 }
 
-// ParseEnvironment reads environment.yaml strictly.
-func ParseEnvironment(file string, data []byte) (manifests.Environment, manifests.Diagnostics) {
-	env := manifests.Environment{}
-	positions, diags := yamlfile.Decode(file, data, &env)
+// parseEnvironment reads environment.yaml strictly.
+func parseEnvironment(file string, data []byte) (env manifests.Environment, positions yamlfile.Positions, diags manifests.Diagnostics) {
+	positions, diags = yamlfile.Decode(file, data, &env)
 	if len(diags) > 0 {
-		return env, diags
+		return env, positions, diags
 	}
 	add := func(field string, reason status.Reason, message, remedy string) {
 		pos, ok := positions[field]
@@ -146,7 +145,7 @@ func ParseEnvironment(file string, data []byte) (manifests.Environment, manifest
 	later("windows", len(env.Windows) > 0)
 	later("freezes", len(env.Freezes) > 0)
 	later("notify", env.Notify != nil)
-	return env, diags
+	return env, positions, diags
 }
 
 // folders lists the app folders by name.
@@ -218,7 +217,7 @@ func (l *loading) wanted(name string) bool {
 
 func (l *loading) app(ctx context.Context, name, dir string) {
 	a := &app{
-		req: l.req, env: &l.out.Environment, repo: l.repo, name: name, dir: dir, single: l.single(),
+		req: l.req, env: &l.out.Environment, repo: l.repo, name: name, dir: dir, single: l.single(), places: l.places,
 		inputs: map[string]manifests.Input{},
 	}
 	defer func() { l.out.AppInputs[name] = listed(a.inputs) }()
@@ -234,13 +233,13 @@ func (l *loading) app(ctx context.Context, name, dir string) {
 	if l.req.PlacementOnly {
 		return
 	}
-	r := result{diags: a.sorted()}
+	var out *manifests.App
 	if ready {
-		r = a.load(ctx)
+		out = a.load(ctx)
 	}
-	if r.app == nil {
-		l.out.Failed = append(l.out.Failed, manifests.Failed{App: name, Project: a.project, Diagnostics: r.diags})
+	if out == nil {
+		l.out.Failed = append(l.out.Failed, manifests.Failed{App: name, Project: a.project, Diagnostics: a.sorted()})
 		return
 	}
-	l.out.Apps = append(l.out.Apps, *r.app)
+	l.out.Apps = append(l.out.Apps, *out)
 }

@@ -109,7 +109,7 @@ func (a *app) placedHere() *manifests.Diagnostic {
 		return nil
 	}
 	if text, ok := a.env.Apps[a.name]; ok {
-		return a.placeBy(text, manifests.Position{File: a.environmentFile()}, "apps."+a.name)
+		return a.placeBy(text, a.places["apps."+a.name], "apps."+a.name)
 	}
 	if v := a.scan.extension(); v != nil {
 		return a.placeBy(strings.Join(v.values(), ", "), v.pos, "x-remora.hosts")
@@ -177,10 +177,6 @@ func (a *app) placeByConstraints() (done bool, _ *manifests.Diagnostic) {
 		Message: fmt.Sprintf("no service of %s may run here by its constraints", a.name),
 		Remedy:  "change the constraints, or the labels in the host file",
 	}
-}
-
-func (a *app) environmentFile() string {
-	return path.Join(a.req.Path, a.req.Environment, "environment.yaml")
 }
 
 // extension returns the app's x-remora.hosts, interpolated; the last file

@@ -69,6 +69,14 @@ func (r *report) failed() bool {
 	return slices.ContainsFunc(r.diags, func(d manifests.Diagnostic) bool { return !d.Warning })
 }
 
+// blocked says whether an error was reported after which nothing further can
+// be said; a denial by policy is none.
+func (r *report) blocked() bool {
+	return slices.ContainsFunc(r.diags, func(d manifests.Diagnostic) bool {
+		return !d.Warning && d.Reason != status.PolicyDenied
+	})
+}
+
 // sorted returns what was reported, once each, by place.
 func (r *report) sorted() manifests.Diagnostics {
 	slices.SortStableFunc(r.diags, func(a, b manifests.Diagnostic) int {
@@ -83,5 +91,6 @@ func (r *report) sorted() manifests.Diagnostics {
 		}
 		return strings.Compare(a.Field+a.Message, b.Field+b.Message)
 	})
-	return slices.Compact(r.diags)
+	r.diags = slices.Compact(r.diags)
+	return r.diags
 }

@@ -47,6 +47,8 @@ type origin struct {
 	// main marks the app's own files, whose keys win over included ones.
 	main  bool
 	chain []string
+	// from is the place of the include that led here.
+	from manifests.Position
 }
 
 func newScan(a *app) *scan {
@@ -121,7 +123,7 @@ func (s *scan) open(path string, from manifests.Position, field string) []*value
 
 // file scans a main or included file.
 func (s *scan) file(o origin) {
-	docs := s.open(o.file, manifests.Position{}, "")
+	docs := s.open(o.file, o.from, "")
 	s.variables(o, docs)
 	for _, doc := range docs {
 		if doc.fields == nil {
@@ -130,6 +132,7 @@ func (s *scan) file(o origin) {
 			}
 			continue
 		}
+		s.keys(doc)
 		s.include(o, doc)
 		s.record("", doc, o.main)
 		s.topPaths(o, doc)
@@ -198,7 +201,7 @@ func (s *scan) includeEntry(o origin, item *value, field string) {
 	if item.fields != nil {
 		paths = texts(item.field("path"))
 	}
-	next := origin{env: o.env, chain: append(slices.Clone(o.chain), o.file)}
+	next := origin{env: o.env, chain: append(slices.Clone(o.chain), o.file), from: item.pos}
 	for i, v := range paths {
 		path, ok := s.inside(o, v, field)
 		if !ok {
@@ -305,8 +308,13 @@ func (s *scan) extend(name string, def definition, chain []string) {
 // base finds the service that is extended.
 func (s *scan) base(o origin, ref string, pos manifests.Position, field string, other bool) *value {
 	docs := s.open(o.file, pos, field)
-	if other {
+	if other && !s.checked[o.file] {
 		s.variables(o, docs)
+		for _, doc := range docs {
+			if doc.fields != nil {
+				s.keys(doc)
+			}
+		}
 	}
 	for _, doc := range docs {
 		if v := doc.field("services").field(ref); v != nil {

@@ -85,6 +85,7 @@ func (s *scan) servicePaths(o origin, prefix string, svc *value) {
 		return
 	}
 	s.portBombs(o, prefix, svc)
+	s.passThrough(o, prefix+".environment", svc.field("environment"))
 	for i, v := range listOf(svc.field("volumes")) {
 		s.volumePath(o, v, fmt.Sprintf("%s.volumes[%d]", prefix, i))
 	}
@@ -101,6 +102,28 @@ func (s *scan) servicePaths(o origin, prefix string, svc *value) {
 		}
 		if text := s.text(o, context); !strings.Contains(text, "://") && !strings.HasPrefix(text, "git@") {
 			s.relative(o, context, prefix+".build", text)
+		}
+	}
+}
+
+// passThrough reports variables that a container would take from a shell.
+func (s *scan) passThrough(o origin, field string, env *value) {
+	report := func(name string, v *value) {
+		if !has(o.env, name) {
+			s.app.unsetVariable(v.pos, field, reference{name: name})
+		}
+	}
+	for _, v := range listOf(env) {
+		if text := s.text(o, v); text != "" && !strings.Contains(text, "=") {
+			report(text, v)
+		}
+	}
+	if env == nil {
+		return
+	}
+	for _, name := range env.keys {
+		if v := env.fields[name]; v.fields == nil && v.items == nil && !v.isText {
+			report(name, v)
 		}
 	}
 }
