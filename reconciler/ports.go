@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/remorahq/remora/internal/engine"
@@ -26,6 +27,8 @@ type Containers interface {
 	SetRestart(ctx context.Context, id, policy string) error
 	Exec(ctx context.Context, id string, h manifests.Hook, timeout time.Duration) (engine.Output, error)
 	Logs(ctx context.Context, id string, tail int64) (engine.Output, error)
+	// FollowLogs writes a container's output as it comes.
+	FollowLogs(ctx context.Context, id string, opts engine.LogOptions, w io.Writer) error
 }
 
 // Images is what the reconciler needs of the engine's images.
@@ -70,8 +73,9 @@ type Traffic interface {
 
 // Source is a git repository or a local folder.
 type Source interface {
-	// Current is the revision in force, also right after a restart.
-	Current() (status.Revision, bool)
+	// Current is the revision in force, also right after a restart; zero for
+	// none.
+	Current() status.Revision
 	// Fetch looks for a newer revision and makes it current.
 	Fetch(ctx context.Context) (status.Revision, error)
 	// Changes fires when a Fetch is due: the poll's interval, an edit.

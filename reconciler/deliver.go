@@ -1,0 +1,157 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/manifests"
+	"github.com/remorahq/remora/reconciler/ledger"
+	"github.com/remorahq/remora/reconciler/plan"
+)
+
+// deliver hands every app of a loaded environment what the revision wants of
+// it; apps of the ledger that the environment no longer has are removed, with
+// the guards of [plan.Prune].
+func (r *Reconciler) deliver(ctx context.Context, src manifests.Source, env string, rev status.Revision, res manifests.LoadResult) {
+	for i := range res.Apps {
+		r.want(ctx, env, res.Apps[i].Name, &desired{revision: rev, app: &res.Apps[i]})
+	}
+	for _, f := range res.Failed {
+		r.want(ctx, env, f.App, &desired{revision: rev, failed: f.Diagnostics})
+	}
+	for _, s := range res.Skipped {
+		r.want(ctx, env, s.App, &desired{revision: rev, skipped: &s.Diagnostic})
+	}
+	r.prune(ctx, src, env, rev, res)
+}
+
+// want gives an app's worker a new desire.
+func (r *Reconciler) want(ctx context.Context, env, app string, d *desired) {
+	w := r.worker(ctx, env, app)
+	if w == nil {
+		return
+	}
+	_ = w.post(ctx, func(context.Context) { w.want(d) })
+}
+
+// want takes a new desire; its plan is made once it is prepared.
+func (w *worker) want(d *desired) {
+	if w.desired != nil && w.desired.same(d) {
+		w.desired.revision = d.revision
+		if !w.planDue && w.app.Rollout == nil {
+			w.judged = d.revision.String() // the commit changed nothing of the app
+		}
+		return
+	}
+	if w.desired == nil || !w.desired.sameFailure(d) {
+		w.report(d)
+	}
+	w.desired, w.prepareErr, w.planDue, w.gone = d, nil, true, false
+	if d.app != nil {
+		w.app.Source, w.app.Project = d.app.Source, d.app.Project
+	}
+}
+
+// same says that two desires are the same content, so that a commit that does
+// not touch the app does not plan it again.
+func (d *desired) same(o *desired) bool {
+	return d.app != nil && o.app != nil && d.app.Tree == o.app.Tree && d.app.Tree != "" && d.held == o.held
+}
+
+func sameDiagnostic(a, b manifests.Diagnostic) bool { return a == b }
+
+// prune takes away the apps of the ledger that the environment has no more.
+func (r *Reconciler) prune(ctx context.Context, src manifests.Source, env string, rev status.Revision, res manifests.LoadResult) {
+	in := plan.PruneInput{Environment: env, Folders: res.Folders, Removed: res.Environment.Removed, Confirmed: r.confirmed(rev)}
+	for _, s := range res.Skipped {
+		in.NotPlaced = append(in.NotPlaced, s.App)
+	}
+	for i := range res.Apps {
+		in.Desired = append(in.Desired, res.Apps[i])
+	}
+	in.Ledger = r.ledgersOf(ctx, src.Name, env)
+	result := plan.Prune(in)
+	for _, a := range in.Ledger {
+		switch {
+		case slices.Contains(result.Remove, a.Name):
+			r.want(ctx, env, a.Name, &desired{revision: rev, app: emptied(a)})
+			r.onWorker(ctx, env, a.Name, func(w *worker) { w.gone = true })
+		case result.Held != nil && !slices.Contains(res.Folders, a.Name):
+			r.want(ctx, env, a.Name, &desired{revision: rev, held: result.Held.Message})
+		}
+	}
+}
+
+// emptied is the app without a service: what its removal wants.
+func emptied(a ledger.App) *manifests.App {
+	return &manifests.App{Source: a.Source, Environment: a.Environment, Name: a.Name, Project: a.Project, Tree: "removed"}
+}
+
+// ledgersOf returns the ledgers of a source's apps in one environment.
+func (r *Reconciler) ledgersOf(ctx context.Context, source, env string) []ledger.App {
+	var out []ledger.App
+	for _, w := range r.all() {
+		var a ledger.App
+		if w.ask(ctx, func() { a = w.app }) != nil {
+			continue
+		}
+		if a.Environment == env && (a.Source == source || a.Source == "") && len(a.Services) > 0 {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// all returns the workers.
+func (r *Reconciler) all() []*worker {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]*worker, 0, len(r.workers))
+	for _, w := range r.workers {
+		out = append(out, w)
+	}
+	slices.SortFunc(out, func(a, b *worker) int { return compare(a.id, b.id) })
+	return out
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// onWorker runs f in the worker's goroutine.
+func (r *Reconciler) onWorker(ctx context.Context, env, app string, f func(w *worker)) {
+	if w := r.worker(ctx, env, app); w != nil {
+		_ = w.post(ctx, func(context.Context) { f(w) })
+	}
+}
+
+// ask runs f in the worker's goroutine and waits for it.
+func (w *worker) ask(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	if err := w.post(ctx, func(context.Context) { f(); close(done) }); err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-w.done:
+		return errStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// confirmed says whether a person confirmed this revision's removals.
+func (r *Reconciler) confirmed(rev status.Revision) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.confirm != "" && (r.confirm == rev.SHA || fmt.Sprint(rev) == r.confirm)
+}

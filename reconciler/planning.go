@@ -1,0 +1,158 @@
+package reconciler
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+
+	"github.com/remorahq/remora/internal/engine"
+	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/manifests"
+	"github.com/remorahq/remora/reconciler/ledger"
+	"github.com/remorahq/remora/reconciler/plan"
+	"github.com/remorahq/remora/reconciler/rollout"
+)
+
+// plan makes the plan that is due, and begins its rollout. It says whether it
+// did anything.
+func (w *worker) plan() bool {
+	d := w.desired
+	if !w.planDue || d == nil || w.app.Rollout != nil {
+		return false
+	}
+	if d.app == nil {
+		w.planDue = false
+		return true
+	}
+	if w.prepared == nil || w.prepared.of != d || w.prepared.used {
+		return false
+	}
+	w.planDue, w.prepared.used = false, true
+	if w.adoptable() {
+		w.rebuild(*d.app, w.prepared)
+	}
+	in := w.input(*d.app, w.prepared, d.revision)
+	w.decide(in, plan.Plan(in))
+	return true
+}
+
+// input gathers what a plan depends on.
+func (w *worker) input(app manifests.App, p *prepared, rev status.Revision) plan.Input {
+	in := plan.Input{
+		App: app, Ledger: w.app, Images: p.images, Containers: w.r.world.all(), Networks: p.networks, Volumes: p.volumes,
+		Key: w.r.key, ID: newID(), Revision: rev.String(), Now: w.r.now(), HTTP: w.r.cfg.Host.Ambassador.HTTP,
+		Direct: w.r.direct(),
+	}
+	w.r.host.read(func(h *ledger.Host) { in.Host = *h })
+	return in
+}
+
+// newID names a rollout; it is unique.
+func newID() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails, by its documentation
+	return hex.EncodeToString(b[:])
+}
+
+// direct says that this host has no service addresses.
+func (r *Reconciler) direct() bool {
+	return r.cfg.Host.Ambassador.Names == "direct" || r.cfg.Namespaces.Supported() != nil
+}
+
+// decide takes a plan's result: nothing to do, held, or a rollout.
+func (w *worker) decide(in plan.Input, res plan.Result) {
+	was := w.last
+	w.last, w.judged = res, in.Revision
+	if res.PinEnded && w.app.Pin != nil {
+		w.app.Pin = nil
+		w.saved = false // written with the next step
+		w.record(status.Event{Reason: status.Succeeded, Revision: in.Revision, Message: "the pin ended: the repository wants another release now"})
+	}
+	switch {
+	case res.Hold != nil:
+		w.held(was, res, in.Revision)
+		return
+	case res.NoChange:
+		w.unchanged(in.Revision)
+		return
+	}
+	ro := res.Rollout(in, w.actor(), "")
+	if err := w.claim(in); err != nil {
+		w.prepareFailed(err)
+		w.planDue = true
+		return
+	}
+	w.begin0(ro)
+}
+
+// held reports a hard rule once per cause.
+func (w *worker) held(was, res plan.Result, revision string) {
+	if was.Hold != nil && was.Hold.String() == res.Hold.String() {
+		return
+	}
+	w.record(status.Event{Reason: res.Hold.Reason, Severity: "warning", Service: res.Hold.Service, Revision: revision, Message: res.Hold.String()})
+}
+
+// unchanged notes that the revision is in force here without a rollout.
+func (w *worker) unchanged(revision string) {
+	if w.app.Seen == revision {
+		return
+	}
+	if len(w.app.Services) > 0 || w.gone {
+		w.app.Revision, w.app.Seen = revision, revision
+		w.saved = false
+	}
+}
+
+// actor is who brought the present revision.
+func (w *worker) actor() status.Actor {
+	if d := w.desired; d != nil && d.revision.Commit.Author != "" {
+		return status.Actor{Kind: "commit", Name: d.revision.Commit.Author}
+	}
+	return status.Actor{Kind: "remora"}
+}
+
+// claim takes the project's name, ports and routes for the app, and gives it
+// the ports that the file leaves open. What another app has stays with it.
+func (w *worker) claim(in plan.Input) error {
+	keys := plan.Claims(in)
+	return w.r.host.update(func(h *ledger.Host) error {
+		if h.Claims == nil {
+			h.Claims = map[string]string{}
+		}
+		for _, key := range keys {
+			if _, taken := h.Claims[key]; !taken {
+				h.Claims[key] = w.id
+			}
+		}
+		return plan.AllocatePorts(h, in.App, w.r.cfg.PortBusy)
+	})
+}
+
+// begin0 begins a rollout.
+func (w *worker) begin0(ro *ledger.Rollout) {
+	w.failures = map[string]rollout.Failed{}
+	w.granted, w.waiting = false, ""
+	w.app = rollout.Begin(w.app, *ro, w.r.now())
+	w.saved = false
+}
+
+// learnImage completes a release with what its image says of itself, once the
+// image is there.
+func (w *worker) learnImage(a rollout.Action, img engine.Image) {
+	if w.pulled == nil {
+		w.pulled = map[string]bool{}
+	}
+	w.pulled[a.Image] = true
+	ro := w.app.Rollout
+	if ro == nil {
+		return
+	}
+	app := w.app.Clone()
+	for _, c := range app.Rollout.Changes {
+		if c.To != nil && c.To.Reference() == a.Image {
+			plan.LearnImage(c, plan.Resolved(img))
+		}
+	}
+	w.app = app
+	w.saved = false
+}

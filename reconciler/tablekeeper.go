@@ -1,0 +1,256 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/remorahq/remora/internal/traffic"
+	"github.com/remorahq/remora/reconciler/ledger"
+	"github.com/remorahq/remora/reconciler/plan"
+)
+
+// tableKeeper owns the ambassador's table: apps hand in their part, it builds
+// the whole, numbers it and pushes it, and knows which part of which app the
+// ambassador has acknowledged. It is safe for concurrent use.
+type tableKeeper struct {
+	traffic Traffic
+	host    *hostLedger
+	log     *slog.Logger
+	bootID  string
+	// build makes the table of the parts; notify wakes an app.
+	build  func(parts map[string]plan.AppTraffic) traffic.Table
+	notify func(app string)
+
+	kick chan struct{}
+
+	mu     sync.Mutex
+	parts  map[string]part
+	acked  traffic.Table
+	hasAck bool
+	ack    traffic.Ack
+	report traffic.Report
+	byName map[string]map[string]traffic.ReleaseReport
+	err    error
+}
+
+// part is one app's share of the table: seq counts its changes, acked the one
+// that the ambassador has.
+type part struct {
+	app   plan.AppTraffic
+	hash  string
+	seq   uint64
+	acked uint64
+}
+
+// set hands in an app's part and says whether the ambassador has acknowledged
+// exactly this.
+func (k *tableKeeper) set(id string, app plan.AppTraffic, hash string) (applied bool) {
+	k.mu.Lock()
+	p, known := k.parts[id]
+	if !known || p.hash != hash {
+		p.app, p.hash = app, hash
+		p.seq++
+		k.parts[id] = p
+	}
+	applied = k.hasAck && p.acked == p.seq
+	k.mu.Unlock()
+	if !applied {
+		k.wake()
+	}
+	return applied
+}
+
+// drop forgets an app.
+func (k *tableKeeper) drop(id string) {
+	k.mu.Lock()
+	delete(k.parts, id)
+	k.mu.Unlock()
+	k.wake()
+}
+
+func (k *tableKeeper) wake() {
+	select {
+	case k.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run pushes tables until ctx ends. hold is closed when all apps have handed
+// in their part for the first time: before that the table on the ambassador's
+// disk stays in force.
+func (k *tableKeeper) run(ctx context.Context, hold <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-hold:
+	}
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.kick:
+		case <-pause.C:
+		}
+		if err := k.push(ctx); err != nil {
+			k.log.Warn("table not applied", "err", err)
+			pause.Reset(250 * time.Millisecond)
+		}
+	}
+}
+
+// push applies the table if it differs from the acknowledged one, and marks
+// the parts in it as acknowledged.
+func (k *tableKeeper) push(ctx context.Context) error {
+	k.mu.Lock()
+	parts := make(map[string]plan.AppTraffic, len(k.parts))
+	seqs := make(map[string]uint64, len(k.parts))
+	for id, p := range k.parts {
+		parts[id], seqs[id] = p.app, p.seq
+	}
+	acked, hasAck := k.acked, k.hasAck
+	k.mu.Unlock()
+
+	table := k.build(parts)
+	if !hasAck || !plan.EqualTables(table, acked) {
+		ack, err := k.apply(ctx, &table)
+		if err != nil {
+			k.setErr(err)
+			return err
+		}
+		acked = table
+		k.mu.Lock()
+		k.ack = ack
+		k.mu.Unlock()
+	}
+	for _, id := range k.acknowledge(acked, seqs) {
+		k.notify(id)
+	}
+	return nil
+}
+
+// apply numbers the table, above whatever the ambassador has, and hands it
+// over.
+func (k *tableKeeper) apply(ctx context.Context, t *traffic.Table) (traffic.Ack, error) {
+	k.mu.Lock()
+	seen := k.report.Generation
+	k.mu.Unlock()
+	err := k.host.update(func(h *ledger.Host) error {
+		h.Generation = max(h.Generation, seen) + 1
+		t.Generation = h.Generation
+		return nil
+	})
+	if err != nil {
+		return traffic.Ack{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	ack, err := k.traffic.Apply(ctx, *t)
+	if err != nil {
+		k.learn(ctx)
+		return ack, fmt.Errorf("apply table %d: %w", t.Generation, err)
+	}
+	return ack, nil
+}
+
+// learn asks which generation the ambassador has, after it refused one: a
+// ledger that was lost counts on from there.
+func (k *tableKeeper) learn(ctx context.Context) {
+	if rep, err := k.traffic.Report(ctx); err == nil {
+		k.mu.Lock()
+		k.report.Generation = max(k.report.Generation, rep.Generation)
+		k.mu.Unlock()
+	}
+}
+
+func (k *tableKeeper) acknowledge(t traffic.Table, seqs map[string]uint64) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.acked, k.hasAck, k.err = t, true, nil
+	var changed []string
+	for id, seq := range seqs {
+		p, ok := k.parts[id]
+		if ok && p.acked != seq {
+			p.acked = seq
+			k.parts[id] = p
+			changed = append(changed, id)
+		}
+	}
+	return changed
+}
+
+func (k *tableKeeper) setErr(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.err = err
+}
+
+// watch takes reports until ctx ends and wakes the apps they concern.
+func (k *tableKeeper) watch(ctx context.Context) {
+	for rep := range k.traffic.Watch(ctx) {
+		for _, id := range k.take(rep) {
+			k.notify(id)
+		}
+	}
+}
+
+// take stores a report and returns the apps whose part of it changed. A report
+// of another generation than the acknowledged one, as after the ambassador's
+// restart with an old table, makes the keeper push again.
+func (k *tableKeeper) take(rep traffic.Report) []string {
+	byName := make(map[string]map[string]traffic.ReleaseReport, len(rep.Services))
+	for _, s := range rep.Services {
+		m := make(map[string]traffic.ReleaseReport, len(s.Releases))
+		for _, r := range s.Releases {
+			m[r.Name] = r
+		}
+		byName[s.Name] = m
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if rep.Version == "" { // no ambassador answers
+		byName = nil
+	}
+	apps := changedApps(k.byName, byName)
+	k.report, k.byName = rep, byName
+	if byName == nil {
+		return apps
+	}
+	if k.hasAck && (rep.Generation < k.acked.Generation || rep.Fenced) {
+		k.hasAck = false
+		for id, p := range k.parts {
+			p.acked = 0
+			k.parts[id] = p
+		}
+		k.wake()
+	}
+	return apps
+}
+
+// seen returns the last report of one app's services, and whether an
+// ambassador ever reported.
+func (k *tableKeeper) seen(services []string) map[string]map[string]traffic.ReleaseReport {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.byName == nil {
+		return nil
+	}
+	out := make(map[string]map[string]traffic.ReleaseReport, len(services))
+	for _, s := range services {
+		if m, ok := k.byName[s]; ok {
+			out[s] = m
+		}
+	}
+	return out
+}
+
+// state returns what the status shows of the ambassador.
+func (k *tableKeeper) state() (traffic.Report, traffic.Table, traffic.Ack, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.report, k.acked, k.ack, k.err
+}

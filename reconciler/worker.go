@@ -1,0 +1,292 @@
+package reconciler
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/manifests"
+	"github.com/remorahq/remora/reconciler/ledger"
+	"github.com/remorahq/remora/reconciler/plan"
+	"github.com/remorahq/remora/reconciler/rollout"
+)
+
+// worker works on one app. Its run goroutine is the only one that touches its
+// fields; everybody else sends it functions, or kicks it. What may take long
+// (the registry, the engine, a hook) runs in goroutines that it starts, counts
+// and waits for, and comes back through the inbox.
+type worker struct {
+	r   *Reconciler
+	id  string // env/app
+	log *slog.Logger
+
+	inbox chan func(ctx context.Context)
+	kick  chan struct{}
+	// done is closed when run has returned.
+	done chan struct{}
+
+	app ledger.App
+	// saved is false while app could not be written: no action runs then.
+	saved bool
+
+	desired  *desired
+	prepared *prepared
+	// preparing says that a desire is being prepared, prepareErr why the last
+	// could not be.
+	preparing  bool
+	prepareErr *rollout.Failed
+	// planDue asks for a plan: a new desire, the end of a rollout, a command.
+	planDue bool
+	last    plan.Result
+	// judged is the revision that the last plan was made for.
+	judged string
+
+	failures map[string]rollout.Failed
+	chains   map[string]string // instances that actions are under way on, by chain
+	running  int
+	healthy  map[string]time.Time
+	pulled   map[string]bool
+	output   map[string]string // last lines of failed containers, by ID
+	granted  bool
+	waiting  string
+	// networked is what the last Network action was made for.
+	networked networkedFor
+
+	// offered is the hash of what the table keeper was last handed.
+	offered string
+	outcome status.App // the last status, for the view
+	since   time.Time
+	// gone says that the app is no longer wanted and may be forgotten once
+	// nothing of it is left; retiring that this is under way, forgot that it
+	// was.
+	gone, retiring, forgot bool
+}
+
+// networkedFor is a start of the engine and a rollout, or none.
+type networkedFor struct{ engineStart, rollout string }
+
+// desired is what a revision wants of the app, or why that is not known.
+type desired struct {
+	revision status.Revision
+	app      *manifests.App
+	// failed says why the app could not be loaded; skipped why it is not
+	// placed here.
+	failed  manifests.Diagnostics
+	skipped *manifests.Diagnostic
+	// held keeps a removal back.
+	held string
+}
+
+func newWorker(r *Reconciler, env, name string, app ledger.App) *worker {
+	id := env + "/" + name
+	if app.Name == "" {
+		app = ledger.App{Version: ledger.Version, Environment: env, Name: name}
+	}
+	return &worker{
+		r: r, id: id, log: r.cfg.Logger.With("app", id), app: app, saved: true,
+		inbox: make(chan func(context.Context), 16), kick: make(chan struct{}, 1), done: make(chan struct{}),
+		failures: map[string]rollout.Failed{}, chains: map[string]string{}, output: map[string]string{}, healthy: map[string]time.Time{}, pulled: map[string]bool{},
+	}
+}
+
+// run works until ctx ends, and then waits for what it started.
+func (w *worker) run(ctx context.Context) {
+	defer close(w.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			w.drain()
+			return
+		case f := <-w.inbox:
+			f(ctx)
+		case <-w.kick:
+		case <-timer.C:
+		}
+		timer.Reset(w.settle(ctx))
+	}
+}
+
+// drain takes the results of what still runs, so that no goroutine is left.
+func (w *worker) drain() {
+	for w.running > 0 {
+		(<-w.inbox)(context.Background())
+	}
+}
+
+// wake makes the worker look again; it never blocks.
+func (w *worker) wake() {
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// post hands f to the worker's goroutine.
+func (w *worker) post(ctx context.Context, f func(context.Context)) error {
+	select {
+	case w.inbox <- f:
+		return nil
+	case <-w.done:
+		return errStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// spawn runs work beside the worker and finish in its goroutine afterwards.
+func (w *worker) spawn(ctx context.Context, work func(context.Context), finish func()) {
+	w.running++
+	go func() {
+		work(ctx)
+		w.inbox <- func(context.Context) {
+			w.running--
+			finish()
+		}
+	}()
+}
+
+// maxSteps bounds the steps of one settling; more than that is a mistake in
+// the core, and the next kick goes on.
+const maxSteps = 64
+
+// settle steps until nothing changes, and returns when to look again.
+func (w *worker) settle(ctx context.Context) time.Duration {
+	const idle = 10 * time.Minute
+	if _, err, synced := w.r.world.state(); err != nil || !synced {
+		w.publish(status.EngineUnavailable, "the container engine does not answer")
+		return time.Second
+	}
+	var wake time.Time
+	for range maxSteps {
+		w.prepare(ctx)
+		planned := w.plan()
+		d := w.step(ctx)
+		wake = earliest(d.Wake, w.retryAt())
+		if !planned && !d.Changed {
+			break
+		}
+	}
+	if wake.IsZero() {
+		return idle
+	}
+	return max(time.Millisecond, min(idle, wake.Sub(w.r.now())))
+}
+
+// step asks the core once: the ledger is saved before anything is done.
+func (w *worker) step(ctx context.Context) rollout.Decision {
+	containers := w.r.world.ofApp(w.id)
+	applied := w.offerTraffic(containers)
+	d := rollout.Step(w.app, w.observe(containers, applied))
+	if d.Changed || !w.saved {
+		ended := w.app.Rollout != nil && d.App.Rollout == nil
+		w.app = d.App
+		w.save()
+		w.planDue = w.planDue || ended
+		applied = w.offerTraffic(containers)
+	}
+	for _, e := range d.Events {
+		w.record(e)
+	}
+	if w.saved {
+		w.act(ctx, d.Actions)
+	} else {
+		d.Wake = earliest(d.Wake, w.r.now().Add(time.Second))
+	}
+	w.retire(ctx)
+	w.show(d, containers)
+	return d
+}
+
+// save writes the ledger. While that fails nothing is begun, and the status
+// says so.
+func (w *worker) save() {
+	err := w.r.store.saveApp(w.app)
+	if err == nil {
+		w.saved = true
+		return
+	}
+	if w.saved {
+		w.log.Error("ledger not saved, nothing new is begun", "err", err)
+		w.record(status.Event{Reason: status.DiskLow, Severity: "error", Message: "the ledger cannot be written, so nothing new is begun: " + err.Error()})
+	}
+	w.saved = false
+}
+
+// observe gathers what the core looks at.
+func (w *worker) observe(containers containerSet, applied bool) rollout.Observation {
+	info, _, _ := w.r.world.state()
+	o := rollout.Observation{
+		Now: w.r.now(), Containers: containers, Applied: applied,
+		Traffic: w.r.table.seen(w.serviceNames()), Failures: w.failures, Pulled: w.pulled, Healthy: w.healthy,
+		Granted: w.granted, Waiting: w.waiting, BootID: w.r.cfg.BootID, EngineStart: info.Start,
+		StopRespect: time.Duration(w.r.cfg.Host.StopRespect), Superseded: w.superseded(),
+		Networks: w.isNetworked(info.Start), Busy: w.busyInstances(), Output: w.output,
+	}
+	if w.desired != nil && w.desired.app != nil {
+		o.NotReady = w.r.notReady(w.desired.app.AfterApps, w.app.Environment)
+	}
+	return o
+}
+
+// isNetworked says that the networks stand for the rollout under way, or since
+// the engine's last start.
+func (w *worker) isNetworked(engineStart string) bool {
+	if w.app.Rollout != nil {
+		return w.networked == networkedFor{engineStart, w.app.Rollout.ID}
+	}
+	return w.networked.engineStart == engineStart
+}
+
+// busyInstances are those that an action is under way on.
+func (w *worker) busyInstances() map[string]bool {
+	out := map[string]bool{}
+	for _, name := range w.chains {
+		if name != "" {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// serviceNames are the app's services as the table calls them.
+func (w *worker) serviceNames() []string {
+	var names []string
+	for name := range w.app.Services {
+		names = append(names, w.id+"/"+name)
+	}
+	if w.app.Rollout != nil {
+		for name := range w.app.Rollout.Changes {
+			if w.app.Services[name] == nil {
+				names = append(names, w.id+"/"+name)
+			}
+		}
+	}
+	return names
+}
+
+// record completes an event and hands it to the journal.
+func (w *worker) record(e status.Event) {
+	env, name := w.app.Environment, w.app.Name
+	e.Host, e.Environment, e.App = w.r.cfg.Host.Name, env, name
+	if e.Revision == "" && w.app.Rollout != nil {
+		e.Revision = w.app.Rollout.Revision
+	}
+	if e.Actor.Kind == "" {
+		e.Actor = status.Actor{Kind: "remora"}
+	}
+	if e.Severity == "" {
+		e.Severity = "info"
+	}
+	w.r.cfg.Journal.Record(e)
+}
+
+// earliest returns the earlier of two moments; zero is never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
