@@ -9,22 +9,6 @@ import (
 	"github.com/remorahq/remora/manifests"
 )
 
-// Scope is what belongs to remora or to the app, so that using it needs no
-// permission.
-type Scope struct {
-	// Folders are remora's own folders that containers may mount from, such as
-	// blobs and data, and a local source's folder.
-	Folders []string
-	// Project is the app's project; its own networks and volumes are called
-	// after it and their key.
-	Project string
-	// Networks and Volumes are further names that may be used.
-	Networks, Volumes []string
-	// Containers are IDs of containers of the same unit, whose namespaces may
-	// be joined.
-	Containers []string
-}
-
 // payloadFields has a row for every field of [engine.Create]; false is decided
 // by remora alone and needs no rule.
 func payloadFields() map[string]bool {
@@ -35,8 +19,11 @@ func payloadFields() map[string]bool {
 	}
 }
 
-// Judge judges the final create payload of a container.
-func Judge(p manifests.Policy, c engine.Create, scope Scope) []Violation {
+// Judge judges the final create payload of a container. own are remora's own
+// folders that containers may mount from without permission: blobs, data, live
+// content and a local source's folder. What the project calls its own follows
+// from the payload's label of the project.
+func Judge(p manifests.Policy, c engine.Create, own ...string) []Violation {
 	j := judge{rules: effective(p)}
 	v := reflect.ValueOf(c)
 	table := payloadFields()
@@ -50,26 +37,26 @@ func Judge(p manifests.Policy, c engine.Create, scope Scope) []Violation {
 	// The payload's own mounts are judged in their place.
 	spec.Mounts = nil
 	j.container(&spec)
-	j.payloadMounts(c, scope)
-	j.payloadNetworks(c, scope)
-	j.payloadNamespaces(c, scope)
+	j.payloadMounts(c, own)
+	j.payloadNetworks(c)
+	j.payloadNamespaces(c)
 	if c.OOMScoreAdj != nil && *c.OOMScoreAdj < 0 && !j.flag(j.OOM) {
 		j.deny("oom_score_adj", fmt.Sprint(*c.OOMScoreAdj), "oom: true", "a negative score is not allowed")
 	}
 	return j.found
 }
 
-func (j *judge) payloadMounts(c engine.Create, scope Scope) {
+func (j *judge) payloadMounts(c engine.Create, own []string) {
 	for i, m := range c.Mounts {
 		field := fmt.Sprintf("volumes[%d]", i)
 		switch m.Type {
 		case "bind":
-			if !inScope(scope.Folders, m.Source) {
+			if !inFolders(own, m.Source) {
 				j.bind(field, m.Source)
 			}
 		case "volume":
 			named := m.Spec.Kind == manifests.MountVolume
-			if named && m.Source != scope.Project+"_"+m.Spec.Source && !has(scope.Volumes, m.Source) {
+			if named && m.Source != project(c)+"_"+m.Spec.Source {
 				j.foreign(field, "volume", m.Source)
 			}
 		case "tmpfs":
@@ -81,30 +68,33 @@ func (j *judge) payloadMounts(c engine.Create, scope Scope) {
 	}
 }
 
-func (j *judge) payloadNetworks(c engine.Create, scope Scope) {
+func (j *judge) payloadNetworks(c engine.Create) {
 	own := map[string]bool{}
 	for _, a := range c.Spec.Networks {
-		own[scope.Project+"_"+a.Network] = true
+		own[project(c)+"_"+a.Network] = true
 	}
 	for _, n := range c.Networks {
-		if !own[n.Network] && !has(scope.Networks, n.Network) {
+		if !own[n.Network] {
 			j.foreign("networks", "network", n.Network)
 		}
 	}
 }
 
-// payloadNamespaces judges the namespaces as they were resolved: only the
-// unit's own containers may be joined without permission.
-func (j *judge) payloadNamespaces(c engine.Create, scope Scope) {
+func project(c engine.Create) string { return c.Labels[engine.LabelComposeProject] }
+
+// payloadNamespaces judges the namespaces as they were resolved: without
+// permission only containers of services of the app may be joined.
+func (j *judge) payloadNamespaces(c engine.Create) {
 	modes := map[string]string{"network_mode": c.NetworkMode, "pid": c.PID, "ipc": c.IPC}
 	for _, field := range []string{"network_mode", "pid", "ipc"} {
 		mode := modes[field]
 		id, joins := strings.CutPrefix(mode, "container:")
 		kind := strings.TrimSuffix(field, "_mode")
+		spec := j.specMode(c, field)
 		switch {
-		case joins && !has(scope.Containers, id):
+		case joins && spec != mode && !strings.HasPrefix(spec, "service:"):
 			j.foreign(field, "container", id)
-		case mode == "host" && j.specMode(c, field) != "host":
+		case mode == "host" && spec != "host":
 			j.namespace(field, kind, mode)
 		}
 	}
@@ -121,18 +111,9 @@ func (j *judge) specMode(c engine.Create, field string) string {
 	return c.Spec.IPC
 }
 
-func inScope(folders []string, source string) bool {
+func inFolders(folders []string, source string) bool {
 	for _, f := range folders {
 		if f != "" && below(f, source) {
-			return true
-		}
-	}
-	return false
-}
-
-func has(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
 			return true
 		}
 	}

@@ -55,24 +55,17 @@ func (a *app) translate(err error) {
 	a.fail(errorField(message), "", "%s", strings.TrimSpace(message))
 }
 
-// The library writes the place of an error into its text.
-var (
-	pathInError       = regexp.MustCompile(`\b(?:services|networks|volumes|configs|secrets)\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+|\[\d+\])*`)
-	serviceInError    = regexp.MustCompile(`\bservice "?([A-Za-z0-9._-]+)"?`)
-	propertiesInError = regexp.MustCompile(`additional properties '([^']+)' not allowed`)
-)
-
-// errorField finds the key that an error of the library is about.
+// errorField finds the key that an error of the library is about: it writes
+// the place into its text.
 func errorField(message string) string {
-	field := pathInError.FindString(message)
+	if m := regexp.MustCompile(`can't set container_name and (\S+) as`).FindStringSubmatch(message); m != nil {
+		return "services." + m[1] + ".container_name"
+	}
+	field := regexp.MustCompile(`\b(?:services|networks|volumes|configs|secrets)\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+|\[\d+\])*`).FindString(message)
 	if field == "" {
-		if m := serviceInError.FindStringSubmatch(message); m != nil {
+		if m := regexp.MustCompile(`(?:\bservice|cycle detected:) "?([A-Za-z0-9._-]+)"?`).FindStringSubmatch(message); m != nil {
 			field = "services." + m[1]
 		}
 	}
-	field = regexp.MustCompile(`\.(\d+)\b`).ReplaceAllString(field, "[$1]")
-	if m := propertiesInError.FindStringSubmatch(message); m != nil {
-		field = join(field, m[1])
-	}
-	return field
+	return regexp.MustCompile(`\.(\d+)\b`).ReplaceAllString(field, "[$1]")
 }

@@ -165,6 +165,11 @@ func (a *app) hostEnvAllowed(pos manifests.Position, field, path string) bool {
 	if policy.EnvFile(a.req.Policy, path) {
 		return true
 	}
+	for _, d := range a.diags {
+		if d.Value == path && d.Reason == status.PolicyDenied {
+			return false // reported where the file writes it
+		}
+	}
 	a.add(manifests.Diagnostic{
 		Position: pos, Field: field, Value: path, Reason: status.PolicyDenied,
 		Message: fmt.Sprintf("env file %q lies on the host", path),

@@ -1,0 +1,298 @@
+// Package loader runs the loading of manifests in short-lived processes, since
+// a manifest is input from outside: a few bytes may make the Compose library
+// panic or run for ever. It is the parent's side; it never imports that
+// library.
+//
+// A process has a deadline, and what it writes is capped; it limits its memory
+// and CPU time itself. Apps are loaded a few to a process; when one dies, its
+// apps are loaded again one by one, so that an app that kills its loader is an
+// error of that app only. Answers are kept by what they depend on: an
+// environment of which nothing changed starts no process.
+//
+// A [Loader] may be used from any goroutine. Load waits for every process that
+// it starts.
+package loader
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/manifests"
+)
+
+// Limits of one process.
+const (
+	// Deadline is how long a process may run before it is killed.
+	Deadline = 5 * time.Second
+	// maxAnswer bounds what is read from it.
+	maxAnswer = 16 << 20
+	maxErrors = 16 << 10
+	// batch is how many apps one process loads.
+	batch = 8
+	// parallel is how many processes run at once.
+	parallel = 2
+)
+
+// Loader loads environments.
+type Loader struct {
+	command  []string
+	deadline time.Duration
+	cache    cache
+}
+
+// New returns a loader whose processes are this program with the argument
+// "load".
+func New(options ...Option) *Loader {
+	l := &Loader{deadline: Deadline}
+	for _, o := range options {
+		o(l)
+	}
+	return l
+}
+
+// Option changes a loader.
+type Option func(*Loader)
+
+// WithCommand has processes started by another command line.
+func WithCommand(command ...string) Option { return func(l *Loader) { l.command = command } }
+
+// Load answers req. An error means that no process could be started or that
+// ctx ended; everything else is in the result.
+func (l *Loader) Load(ctx context.Context, req manifests.LoadRequest) (manifests.LoadResult, error) {
+	out, err := l.list(ctx, req)
+	if err != nil || req.PlacementOnly || len(out.Diagnostics) > 0 {
+		return out, err
+	}
+	out.AppInputs = maps.Clone(out.AppInputs) // the cache holds the original
+	if err := l.apps(ctx, req, &out); err != nil {
+		return manifests.LoadResult{}, err
+	}
+	sortResult(&out)
+	return out, nil
+}
+
+// list finds the apps and their placement.
+func (l *Loader) list(ctx context.Context, req manifests.LoadRequest) (manifests.LoadResult, error) {
+	req.PlacementOnly = true
+	key := keyOf(req)
+	if out, ok := l.cache.get(key, req.Root); ok {
+		return out, nil
+	}
+	out, err := l.run(ctx, req)
+	var dead *Died
+	if errors.As(err, &dead) {
+		return manifests.LoadResult{Diagnostics: manifests.Diagnostics{{
+			Reason:   status.LoadFailed,
+			Position: manifests.Position{File: req.Path + "/" + req.Environment},
+			Message:  "listing the environment " + dead.How, Remedy: "validate its apps one by one",
+		}}}, nil
+	}
+	if err != nil {
+		return out, err
+	}
+	inputs := slices.Clone(out.Inputs)
+	for _, in := range out.AppInputs {
+		inputs = append(inputs, in...)
+	}
+	l.cache.put(key, inputs, out)
+	return out, nil
+}
+
+// apps loads the placed apps, those from the cache without a process.
+func (l *Loader) apps(ctx context.Context, req manifests.LoadRequest, out *manifests.LoadResult) error {
+	var todo []string
+	for _, name := range out.Placed {
+		if one, ok := l.cache.get(keyOf(only(req, name)), req.Root); ok {
+			merge(out, one)
+			continue
+		}
+		todo = append(todo, name)
+	}
+	results := make([]manifests.LoadResult, (len(todo)+batch-1)/batch)
+	errs := make([]error, len(results))
+	slots := make(chan struct{}, parallel)
+	var wg sync.WaitGroup
+	for i, names := range slices.Collect(slices.Chunk(todo, batch)) {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			results[i], errs[i] = l.batch(ctx, req, names)
+		})
+	}
+	wg.Wait()
+	for _, r := range results {
+		merge(out, r)
+	}
+	return errors.Join(errs...)
+}
+
+// batch loads some apps in one process; when it dies, each in its own.
+func (l *Loader) batch(ctx context.Context, req manifests.LoadRequest, names []string) (manifests.LoadResult, error) {
+	out, err := l.run(ctx, only(req, names...))
+	var dead *Died
+	switch {
+	case err == nil:
+		l.keep(req, out)
+		return out, nil
+	case !errors.As(err, &dead):
+		return out, err
+	case len(names) == 1:
+		return died(req, names[0], dead), nil
+	}
+	out = manifests.LoadResult{}
+	for _, name := range names {
+		one, err := l.batch(ctx, req, []string{name})
+		if err != nil {
+			return out, err
+		}
+		merge(&out, one)
+	}
+	return out, nil
+}
+
+// keep caches each app's part of an answer.
+func (l *Loader) keep(req manifests.LoadRequest, out manifests.LoadResult) {
+	for name, inputs := range out.AppInputs {
+		one := manifests.LoadResult{AppInputs: map[string][]manifests.Input{name: inputs}}
+		for _, a := range out.Apps {
+			if a.Name == name {
+				one.Apps = append(one.Apps, a)
+			}
+		}
+		for _, f := range out.Failed {
+			if f.App == name {
+				one.Failed = append(one.Failed, f)
+			}
+		}
+		l.cache.put(keyOf(only(req, name)), slices.Concat(out.Inputs, inputs), one)
+	}
+}
+
+func only(req manifests.LoadRequest, names ...string) manifests.LoadRequest {
+	req.Apps, req.PlacementOnly = names, false
+	return req
+}
+
+func merge(out *manifests.LoadResult, part manifests.LoadResult) {
+	out.Apps = append(out.Apps, part.Apps...)
+	out.Failed = append(out.Failed, part.Failed...)
+	if out.AppInputs == nil {
+		out.AppInputs = map[string][]manifests.Input{}
+	}
+	for name, in := range part.AppInputs {
+		out.AppInputs[name] = in
+	}
+}
+
+func sortResult(out *manifests.LoadResult) {
+	slices.SortFunc(out.Apps, func(a, b manifests.App) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out.Failed, func(a, b manifests.Failed) int { return strings.Compare(a.App, b.App) })
+}
+
+func died(req manifests.LoadRequest, name string, dead *Died) manifests.LoadResult {
+	file := name
+	if !req.Bare {
+		file = req.Path + "/" + req.Environment + "/" + name
+	}
+	return manifests.LoadResult{Failed: []manifests.Failed{{App: name, Diagnostics: manifests.Diagnostics{{
+		Position: manifests.Position{File: file}, Reason: status.LoadFailed,
+		Message: fmt.Sprintf("the files of %s: loading %s", name, dead.How),
+		Remedy:  "simplify them; the other apps are not affected",
+	}}}}}
+}
+
+// Died is the error of a process that did not answer.
+type Died struct {
+	// How says what became of it, after "loading".
+	How string
+}
+
+// Error returns one sentence.
+func (d *Died) Error() string { return "loading " + d.How }
+
+// run starts one process.
+func (l *Loader) run(ctx context.Context, req manifests.LoadRequest) (out manifests.LoadResult, err error) {
+	question, err := json.Marshal(req)
+	if err != nil {
+		return out, fmt.Errorf("encode load request: %w", err)
+	}
+	command := l.command
+	if len(command) == 0 {
+		self, err := os.Executable()
+		if err != nil {
+			return out, fmt.Errorf("find own program: %w", err)
+		}
+		command = []string{self, "load"}
+	}
+	deadline, cancel := context.WithTimeout(ctx, l.deadline)
+	defer cancel()
+	cmd := exec.CommandContext(deadline, command[0], command[1:]...)
+	cmd.Stdin = bytes.NewReader(question)
+	answer, errs := &capped{left: maxAnswer}, &capped{left: maxErrors}
+	cmd.Stdout, cmd.Stderr = answer, errs
+	cmd.Env = []string{"GOTRACEBACK=single", "GOMAXPROCS=2"}
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		return out, fmt.Errorf("start loader: %w", err)
+	}
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return out, fmt.Errorf("load manifests: %w", ctx.Err())
+	case deadline.Err() != nil:
+		return out, &Died{How: fmt.Sprintf("ran out of time (%s)", l.deadline)}
+	case answer.over:
+		return out, &Died{How: fmt.Sprintf("gave more than %d MiB", maxAnswer>>20)}
+	case err != nil:
+		return out, &Died{How: how(err, errs.buf.String())}
+	}
+	if err := json.Unmarshal(answer.buf.Bytes(), &out); err != nil {
+		return out, &Died{How: fmt.Sprintf("gave an answer that cannot be read: %v", err)}
+	}
+	return out, nil
+}
+
+// how says why a process ended, from its exit and the first line that it
+// wrote.
+func how(err error, text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	switch {
+	case strings.Contains(err.Error(), "killed") || strings.Contains(err.Error(), "CPU time"):
+		return "used up its CPU time"
+	case strings.Contains(text, "out of memory") || strings.Contains(text, "cannot allocate memory"):
+		return "used up its memory"
+	case strings.HasPrefix(line, "panic:"), strings.HasPrefix(line, "fatal error:"), strings.HasPrefix(line, "runtime:"):
+		return "ended in a panic: " + strings.TrimSpace(strings.TrimPrefix(line, "panic:"))
+	case line != "":
+		return fmt.Sprintf("failed (%v): %s", err, line)
+	}
+	return fmt.Sprintf("failed: %v", err)
+}
+
+// capped keeps at most so many bytes and then refuses.
+type capped struct {
+	buf  bytes.Buffer
+	left int
+	over bool
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	if len(p) > c.left {
+		c.over = true
+		return 0, io.ErrShortWrite
+	}
+	c.left -= len(p)
+	return c.buf.Write(p)
+}
