@@ -29,7 +29,7 @@ func (e *Engine) daemon() daemon {
 		return daemon{}
 	}
 	if pid, err := peer(path); err == nil && pid > 1 {
-		return seen(pid)
+		return seenEngine(pid) // the zero value behind a proxy of the socket
 	}
 	text, err := os.ReadFile("/var/run/docker.pid")
 	if err != nil {
@@ -39,6 +39,11 @@ func (e *Engine) daemon() daemon {
 	if err != nil {
 		return daemon{}
 	}
+	return seenEngine(pid)
+}
+
+// seenEngine is seen for a process that is an engine.
+func seenEngine(pid int) daemon {
 	if d := seen(pid); len(d.args) > 0 && filepath.Base(d.args[0]) == "dockerd" {
 		return d
 	}

@@ -49,16 +49,15 @@ type Engine struct {
 	facts cachedFacts
 	cache cache
 
-	ctx  context.Context // ends with Close; only for the goroutines
-	stop context.CancelFunc
-	mu   sync.Mutex // orders the start of goroutines and Close
-	work sync.WaitGroup
+	mu     sync.Mutex // orders the start of goroutines and Close
+	closed chan struct{}
+	work   sync.WaitGroup
 }
 
 // New returns the adapter of an engine. It makes no call: an engine that does
 // not answer yet is engine.ErrUnavailable of the first one.
 func New(opts Options) (*Engine, error) {
-	e := &Engine{opts: opts, log: opts.Log}
+	e := &Engine{opts: opts, log: opts.Log, closed: make(chan struct{})}
 	if e.log == nil {
 		e.log = slog.Default()
 	}
@@ -68,7 +67,6 @@ func New(opts Options) (*Engine, error) {
 	}
 	e.api.Store(c)
 	e.cache.init()
-	e.ctx, e.stop = context.WithCancel(context.Background())
 	return e, nil
 }
 
@@ -135,21 +133,45 @@ func (e *Engine) renegotiate(ctx context.Context) error {
 	return nil
 }
 
-// background runs f until Close has waited for it; after Close it says no.
-func (e *Engine) background(f func()) bool {
+// background runs f with a context that ends with ctx or with Close, which
+// waits for it; after Close it says no.
+func (e *Engine) background(ctx context.Context, f func(context.Context)) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ctx.Err() != nil {
+	if e.isClosed() {
 		return false
 	}
-	e.work.Go(f)
+	ctx, cancel := context.WithCancel(ctx)
+	e.work.Go(func() {
+		defer cancel()
+		f(ctx)
+	})
+	e.work.Go(func() {
+		select {
+		case <-e.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	return true
 }
 
-// Close ends everything that the adapter started and waits for it.
+func (e *Engine) isClosed() bool {
+	select {
+	case <-e.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close ends everything that the adapter started and waits for it. It may be
+// called again.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	e.stop()
+	if !e.isClosed() {
+		close(e.closed)
+	}
 	e.mu.Unlock()
 	e.work.Wait()
 	return e.client().Close()

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -40,23 +41,15 @@ var actions = []events.Action{
 // kind the last is kept. The channel is closed when ctx or the adapter ends.
 func (e *Engine) Events(ctx context.Context) <-chan engine.Event {
 	out := make(chan engine.Event)
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(e.ctx, cancel)
 	q := newQueue()
-	ok := e.background(func() {
+	ok := e.background(ctx, func(ctx context.Context) {
 		defer close(out)
-		defer stop()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			e.follow(ctx, q)
-		}()
+		var work sync.WaitGroup
+		defer work.Wait()
+		work.Go(func() { e.follow(ctx, q) })
 		pump(ctx, q, out)
-		cancel()
-		<-done
 	})
 	if !ok {
-		cancel()
 		close(out)
 	}
 	return out

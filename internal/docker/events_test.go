@@ -150,7 +150,12 @@ func TestEngineRestart(t *testing.T) {
 				t.Errorf("another agent sees start %q, not %q (%v)", fresh.Start, before.Start, err)
 			}
 			restarted := time.Now()
+			proxied, err := open(t, e, newLine(t, e).through).Info(t.Context())
+			must(t, err)
 			e.Restart(t)
+			if after, err := open(t, e, newLine(t, e).through).Info(t.Context()); err != nil || after.Start == proxied.Start {
+				t.Errorf("behind a proxy: start %q before the restart, %q after it (%v)", proxied.Start, after.Start, err)
+			}
 			s.until(engine.Disconnected, "")
 			s.until(engine.Resync, "")
 			after, err := d.Info(t.Context())
@@ -226,6 +231,31 @@ func TestContainersCostNothingWhileNothingChanges(t *testing.T) {
 			t.Errorf("after the removal: %s", got)
 		}
 	})
+}
+
+// TestAnotherEngineAtTheSameAddress is an upgrade of the engine, and a step
+// back, under a running agent.
+func TestAnotherEngineAtTheSameAddress(t *testing.T) {
+	old, current := engines.Get(t, rig.Debian), engines.Get(t, rig.Current)
+	l := newLine(t, old)
+	d := open(t, old, l.through)
+	s := follow(t, d)
+	for _, step := range []struct {
+		engine *rig.Engine
+		api    string
+	}{{old, "1.41"}, {current, "1.51"}, {old, "1.41"}} {
+		l.cut()
+		l.engine = step.engine.Socket()
+		l.connect(t)
+		s.until(engine.Resync, "")
+		info, err := d.Info(t.Context())
+		must(t, err)
+		if info.APIVersion != step.api {
+			t.Errorf("%s engine: API %s, not %s", step.engine.Line, info.APIVersion, step.api)
+		}
+		a := newApp(t, step.engine, d)
+		a.run(t, a.create("web", "aaaa"))
+	}
 }
 
 func TestEventsEndWithContextAndAdapter(t *testing.T) {

@@ -78,12 +78,12 @@ func (e *Engine) Lock(ctx context.Context) (release func(), err error) {
 		socket.close()
 		return nil, fmt.Errorf("lock the engine: %w", err)
 	}
-	beat, cancel := context.WithCancel(e.ctx)
+	beat, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
-	if !e.background(func() {
+	if !e.background(beat, func(ctx context.Context) {
 		defer close(done)
 		defer socket.close()
-		e.beat(beat, me)
+		e.beat(ctx, me)
 	}) {
 		cancel()
 		socket.close()
