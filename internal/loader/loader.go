@@ -68,6 +68,9 @@ type Option func(*Loader)
 // WithCommand has processes started by another command line.
 func WithCommand(command ...string) Option { return func(l *Loader) { l.command = command } }
 
+// WithDeadline changes how long a process may run.
+func WithDeadline(d time.Duration) Option { return func(l *Loader) { l.deadline = d } }
+
 // Load answers req. An error means that no process could be started or that
 // ctx ended; everything else is in the result.
 func (l *Loader) Load(ctx context.Context, req manifests.LoadRequest) (manifests.LoadResult, error) {
