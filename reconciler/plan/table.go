@@ -26,7 +26,8 @@ type TableInput struct {
 
 // AppTraffic is one app's share of the table.
 type AppTraffic struct {
-	// Releases whose ports and routes are in force, one per service.
+	// Releases whose ports and routes are in force, one per service, as far as
+	// the table depends on them.
 	Releases []ledger.Release
 	Networks []manifests.Network
 	// Services are the backends, as package rollout says.
@@ -44,10 +45,20 @@ func TrafficOf(app ledger.App, backends []traffic.Service, namespaces map[string
 	}
 	for _, name := range services(app) {
 		if r := inForce(app, name); r != nil {
-			t.Releases = append(t.Releases, *r)
+			t.Releases = append(t.Releases, routing(*r))
 		}
 	}
 	return t
+}
+
+// routing is a release without what the table does not depend on, so that
+// shares are small and compare quickly.
+func routing(r ledger.Release) ledger.Release {
+	s := &r.Service
+	return ledger.Release{Exposed: r.Exposed, Service: manifests.Service{
+		Name: s.Name, Kind: s.Kind, Unit: s.Unit, Ports: s.Ports, Expose: s.Expose, Routes: s.Routes, NamesDirect: s.NamesDirect,
+		Container: manifests.Container{NetworkMode: s.Container.NetworkMode, Networks: s.Container.Networks},
+	}}
 }
 
 // joinNetworks returns a and what only b has.
