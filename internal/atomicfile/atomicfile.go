@@ -116,3 +116,21 @@ func keepPrevious(path string) error {
 	}
 	return os.Rename(link, path+PreviousSuffix)
 }
+
+// RemoveTree removes a folder with all in it, also where its folders are
+// read-only. A folder that is not there is no error.
+func RemoveTree(dir string) error {
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.Chmod(p, 0o700)
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}

@@ -97,13 +97,13 @@ func (r *revisions) write(ctx context.Context, o *objects, c *object.Commit, for
 	}
 	s := seal{Tree: c.TreeHash.String(), Commit: describe(c), History: past}
 	if err := r.fill(ctx, o, c.TreeHash, temp, former, &s); err != nil {
-		return seal{}, errors.Join(err, removeTree(temp))
+		return seal{}, errors.Join(err, atomicfile.RemoveTree(temp))
 	}
 	if err := r.seal(sha).Save(s); err != nil {
-		return seal{}, errors.Join(err, removeTree(temp))
+		return seal{}, errors.Join(err, atomicfile.RemoveTree(temp))
 	}
 	if err := os.Rename(temp, r.folder(sha)); err != nil {
-		return seal{}, fmt.Errorf("write revision: %w", errors.Join(err, removeTree(temp)))
+		return seal{}, fmt.Errorf("write revision: %w", errors.Join(err, atomicfile.RemoveTree(temp)))
 	}
 	return s, atomicfile.SyncDir(r.dir)
 }
@@ -149,7 +149,7 @@ func (r *revisions) remove(sha string) error {
 			return fmt.Errorf("remove revision: %w", err)
 		}
 	}
-	return removeTree(r.folder(sha))
+	return atomicfile.RemoveTree(r.folder(sha))
 }
 
 // tidy removes what was left by a process that was killed: unfinished folders,
@@ -166,7 +166,7 @@ func (r *revisions) tidy() error {
 		sha := strings.TrimSuffix(d.Name(), ".json")
 		switch {
 		case strings.HasPrefix(d.Name(), unfinished):
-			err = removeTree(filepath.Join(r.dir, d.Name()))
+			err = atomicfile.RemoveTree(filepath.Join(r.dir, d.Name()))
 		case isSHA(sha) && !r.present(sha):
 			err = r.remove(sha)
 		default:
@@ -193,23 +193,6 @@ func (r *revisions) list() ([]string, error) {
 		}
 	}
 	return out, nil
-}
-
-// removeTree removes a folder whose folders may be read-only.
-func removeTree(dir string) error {
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			return os.Chmod(p, 0o755)
-		}
-		return nil
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return errors.Join(err, os.RemoveAll(dir))
 }
 
 func exists(path string) bool {

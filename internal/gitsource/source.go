@@ -303,7 +303,7 @@ func (s *Source) bring(ctx context.Context, r remote, h Head) (string, seal, err
 		return "", seal{}, fmt.Errorf("make temporary folder: %w", err)
 	}
 	defer func() {
-		if err := removeTree(dir); err != nil {
+		if err := atomicfile.RemoveTree(dir); err != nil {
 			s.log.Warn("could not remove the temporary folder", "error", err)
 		}
 	}()

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/remorahq/remora/internal/atomicfile"
 	"github.com/remorahq/remora/internal/gitid"
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/manifests"
@@ -42,7 +43,7 @@ func openSource(t *testing.T, src manifests.Source, opts Options) *Source {
 
 // makeRemovable lets the test's own clean-up remove read-only folders.
 func makeRemovable(t *testing.T, dir string) {
-	if err := removeTree(filepath.Join(dir, "revisions")); err != nil {
+	if err := atomicfile.RemoveTree(filepath.Join(dir, "revisions")); err != nil {
 		t.Error(err)
 	}
 }
