@@ -215,7 +215,7 @@ func listening(a *app, t *testing.T, id string) error {
 	return err
 }
 
-func TestExitCodeAndOOM(t *testing.T) {
+func TestExitCode(t *testing.T) {
 	rig.EachLine(t, &engines, func(t *testing.T, e *rig.Engine) {
 		d := open(t, e)
 		a := newApp(t, e, d)
