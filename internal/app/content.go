@@ -1,0 +1,40 @@
+package app
+
+import (
+	"strconv"
+
+	"github.com/remorahq/remora/internal/content"
+	"github.com/remorahq/remora/manifests"
+)
+
+// contentPort is the content store as the reconciler sees it.
+type contentPort struct{ store *content.Store }
+
+// Materialize puts a repository file or folder on disk.
+func (c contentPort) Materialize(root string, f manifests.File, m manifests.Mount) (string, error) {
+	return c.store.Materialize(root, f, ownership(m), nil)
+}
+
+// Inline puts content written in a manifest on disk.
+func (c contentPort) Inline(m manifests.Mount) (string, error) {
+	return c.store.Inline(m.Content, ownership(m))
+}
+
+// DataDir makes a folder of host data.
+func (c contentPort) DataDir(project, path string) (string, error) {
+	return c.store.DataDir(project, path)
+}
+
+// ownership is that of a config or secret, as the manifest writes it.
+func ownership(m manifests.Mount) content.Ownership {
+	return content.Ownership{UID: number(m.UID), GID: number(m.GID), Mode: m.Mode}
+}
+
+// number keeps what is a numeric id; "0", Compose's default, is the agent's
+// own.
+func number(id string) string {
+	if n, err := strconv.Atoi(id); err != nil || n == 0 {
+		return ""
+	}
+	return id
+}
