@@ -34,8 +34,11 @@ build: ## static binaries of the agent and the ambassador, in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/remora ./cmd/remora-ambassador
 
 test: prerequisites rig ## all tests: units with the race detector, then end to end on real engines
-	go test -race -shuffle=on -count=1 -timeout 15m $(UNIT)
-	go test -shuffle=on -count=1 -timeout 30m -p 1 ./e2e/...
+	@# One failing does not hide the other.
+	@units=0; end_to_end=0; set -x; \
+	go test -race -shuffle=on -count=1 -timeout 15m $(UNIT) || units=$$?; \
+	go test -shuffle=on -count=1 -timeout 30m -p 1 ./e2e/... || end_to_end=$$?; \
+	{ set +x; } 2>/dev/null; exit $$(( units | end_to_end ))
 
 race: prerequisites rig ## all tests with the race detector, end to end included
 	go test -race -shuffle=on -count=1 -timeout 45m -p 1 ./...
