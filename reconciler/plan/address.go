@@ -101,7 +101,7 @@ func ServiceAddresses(h *ledger.Host, n engine.Network) (addrs []netip.Prefix, g
 // on one of the app's networks. Whether its name leads there is for [Proxied]
 // to say, when its image is known.
 func HasServiceAddress(s manifests.Service, network string) bool {
-	return s.Kind != manifests.KindOneShot && !s.NamesDirect && s.Container.NetworkMode == "" &&
+	return s.Kind == manifests.KindEndpoint && !s.NamesDirect && s.Container.NetworkMode == "" &&
 		slices.ContainsFunc(s.Container.Networks, func(a manifests.Attachment) bool { return a.Network == network })
 }
 

@@ -140,10 +140,14 @@ func (p *planner) clock(t time.Time) string {
 }
 
 // failedBefore holds what was tried and failed without a quarantine, until its
-// next try is due, a person asks for it, or something else is wanted.
+// next try is due, a person asks for it (the ledger then has Seen nothing), or
+// something else is wanted.
 func (p *planner) failedBefore() *Held {
 	last := p.Ledger.Last
-	if last == nil || !failed(last.Reason) || !maps.Equal(last.Wanted, p.wanted()) || len(p.Restart) > 0 {
+	if last == nil || !failed(last.Reason) || len(p.Restart) > 0 || !p.sameWish(last) {
+		return nil
+	}
+	if p.Ledger.Seen == "" && last.Retry.IsZero() {
 		return nil
 	}
 	remedy := "commit another release, or remora retry " + p.App.Name
@@ -155,6 +159,14 @@ func (p *planner) failedBefore() *Held {
 		return nil
 	}
 	return &Held{Reason: last.Reason, Message: last.Message, Remedy: remedy}
+}
+
+// sameWish says that a rollout led to what is wanted now.
+func (p *planner) sameWish(o *ledger.Outcome) bool {
+	if o.Wanted == nil {
+		return o.Revision == p.Revision
+	}
+	return maps.Equal(o.Wanted, p.wanted())
 }
 
 // failed says that a rollout which ended so did not bring what it should.
@@ -233,4 +245,18 @@ func (p *planner) networkExists(name string) bool {
 		}
 	}
 	return false
+}
+
+// again is when a hold ends by itself.
+func (p *planner) again(h *Held) time.Time {
+	l := &p.Ledger
+	switch {
+	case h.Reason == status.Suspended && l.Suspended != nil:
+		return l.Suspended.Until
+	case h.Reason == status.Pinned && l.Pin != nil:
+		return l.Pin.Until
+	case l.Last != nil && h.Reason == l.Last.Reason && p.Now.Before(l.Last.Retry):
+		return l.Last.Retry
+	}
+	return time.Time{}
 }

@@ -95,6 +95,8 @@ type Result struct {
 	Steps []status.PlanStep
 	// Hold is the hard rule that stops it; nothing may be done then.
 	Hold *Held
+	// Again is when a plan that is held may go on by itself; zero for never.
+	Again time.Time
 	// NoChange: the revision touches nothing that runs.
 	NoChange bool
 	// Wanted is the desired release of each service.

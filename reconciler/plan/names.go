@@ -9,12 +9,12 @@ import (
 	"github.com/remorahq/remora/reconciler/ledger"
 )
 
-// Proxied says whether a service's name leads to the ambassador: it has ports
-// that are known, a network of its own, and neither the file nor the host
-// leaves its name to the engine.
+// Proxied says whether a service's name leads to the ambassador: the manifest
+// gives it an endpoint, it has a network of its own, and neither the file nor
+// the host leaves its name to the engine.
 func Proxied(r ledger.Release, direct bool) bool {
 	s := &r.Service
-	return !direct && !s.NamesDirect && s.Kind != manifests.KindOneShot &&
+	return !direct && !s.NamesDirect && s.Kind == manifests.KindEndpoint &&
 		s.Container.NetworkMode == "" && len(s.Container.Networks) > 0 && len(r.Ports()) > 0
 }
 

@@ -40,7 +40,7 @@ func payloadInput(t *testing.T, text string) PayloadInput {
 }
 
 func TestPayload(t *testing.T) {
-	in := payloadInput(t, "web reg:5000/app:v1 port=80:3000 volume=uploads env=A:1\ndb postgres:16")
+	in := payloadInput(t, "web reg:5000/app:v1 port=80:3000 volume=uploads env=A:1\ndb postgres:16 expose=5432")
 	in.DNS = []string{"10.210.0.250"}
 	c, err := Payload(in)
 	if err != nil {
@@ -87,7 +87,7 @@ func TestPayloadStaysOutOfRelease(t *testing.T) {
 }
 
 func TestPayloadNames(t *testing.T) {
-	const file = "web app:v1 port=80:3000\ndb postgres:16\nquiet app:v1"
+	const file = "web app:v1 port=80:3000\ndb postgres:16 expose=5432\nquiet app:v1"
 	for _, tt := range []struct {
 		name    string
 		change  func(in *PayloadInput)

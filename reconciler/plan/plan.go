@@ -40,7 +40,9 @@ func Plan(in Input) Result {
 	if hold == nil && !r.NoChange {
 		hold = p.hold()
 	}
-	r.Hold = hold
+	if r.Hold = hold; hold != nil {
+		r.Again = p.again(hold)
+	}
 	return r
 }
 

@@ -128,7 +128,10 @@ func (b *tableBuilder) app(id string, a AppTraffic) {
 	}
 	for i := range a.Releases {
 		r := &a.Releases[i]
-		name := id + "/" + backend(&r.Service)
+		name := id + "/" + r.Service.Name
+		if !backends[name] {
+			name = id + "/" + joined(&r.Service)
+		}
 		if !backends[name] {
 			continue
 		}
@@ -138,11 +141,11 @@ func (b *tableBuilder) app(id string, a AppTraffic) {
 	}
 }
 
-// backend is the service whose containers answer: a service that joins
-// another's network has that one's endpoints.
-func backend(s *manifests.Service) string {
-	if joined, ok := strings.CutPrefix(s.Container.NetworkMode, "service:"); ok {
-		return joined
+// joined is the service whose network a service joins, and whose containers
+// answer on its ports; else itself.
+func joined(s *manifests.Service) string {
+	if owner, ok := strings.CutPrefix(s.Container.NetworkMode, "service:"); ok {
+		return owner
 	}
 	return s.Name
 }

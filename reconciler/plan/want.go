@@ -44,10 +44,18 @@ func (p *planner) release(s *manifests.Service, id string) ledger.Release {
 		Revision: p.Revision, Tag: Tag(s.Container.Image, img.Digest),
 	}
 	learn(&r, img)
-	if (s.NamesDirect || p.Direct) && p.hasNeighbours(s) && s.Kind != manifests.KindOneShot {
-		stopFirst(&r.Service, "others reach it by the engine's own name, which leads to every container of it")
+	if s.Kind != manifests.KindOneShot && !Proxied(r, p.Direct) && p.hasNeighbours(s) {
+		p.reachedDirectly(&r.Service)
 	}
 	return r
+}
+
+// reachedDirectly is a service that others find by the engine's own name, which
+// leads to every container of it that is not stopped: releases replace each
+// other stop-first, and a standby stands by stopped.
+func (p *planner) reachedDirectly(s *manifests.Service) {
+	stopFirst(s, "others reach it by the engine's own name, which leads to every container of it")
+	s.Standby.State = manifests.StandbyStopped
 }
 
 // facts are what is known of an image: from the engine, else from when the
