@@ -126,21 +126,25 @@ type Source struct {
 
 // App is the status of one app on the host.
 type App struct {
-	Source      string      `json:"source"`
-	Environment string      `json:"environment"`
-	Name        string      `json:"name"`
-	Project     string      `json:"project"`
-	Revision    string      `json:"revision"`
-	Sync        Sync        `json:"sync"`
-	Health      Health      `json:"health"`
-	Reason      Reason      `json:"reason"`
-	Message     string      `json:"message,omitempty"`
-	Since       time.Time   `json:"since"`
-	Conditions  []Condition `json:"conditions,omitempty"`
-	Rollout     *Rollout    `json:"rollout,omitempty"`
-	Services    []Service   `json:"services"`
-	Pinned      bool        `json:"pinned,omitempty"`
-	Suspended   bool        `json:"suspended,omitempty"`
+	Source      string `json:"source"`
+	Environment string `json:"environment"`
+	Name        string `json:"name"`
+	Project     string `json:"project"`
+	Revision    string `json:"revision"`
+	// Judged is the source's revision that Sync and Reason speak of: the app was
+	// loaded and planned by it. Revision is the one whose rollout was promoted
+	// last, which a commit that changes nothing of the app does not move.
+	Judged     string      `json:"judged,omitempty"`
+	Sync       Sync        `json:"sync"`
+	Health     Health      `json:"health"`
+	Reason     Reason      `json:"reason"`
+	Message    string      `json:"message,omitempty"`
+	Since      time.Time   `json:"since"`
+	Conditions []Condition `json:"conditions,omitempty"`
+	Rollout    *Rollout    `json:"rollout,omitempty"`
+	Services   []Service   `json:"services"`
+	Pinned     bool        `json:"pinned,omitempty"`
+	Suspended  bool        `json:"suspended,omitempty"`
 	// NextRetry is when a failed reconcile of this app is tried again.
 	NextRetry time.Time `json:"nextRetry,omitzero"`
 }

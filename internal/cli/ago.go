@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// ago is the time between two moments in one short word: 12s, 4m, 3h, 9d.
+func ago(from, now time.Time) string {
+	if from.IsZero() {
+		return ""
+	}
+	return short(now.Sub(from))
+}
+
+func short(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// revision is a revision as people write it: main@67e2c98a, not
+// main@sha1:67e2c98a1234….
+func revision(s string) string {
+	ref, sha, ok := strings.Cut(s, "@")
+	if !ok {
+		return abbreviate(s)
+	}
+	return ref + "@" + abbreviate(sha)
+}
+
+func abbreviate(sha string) string {
+	sha = strings.TrimPrefix(sha, "sha1:")
+	sha = strings.TrimPrefix(sha, "sha256:")
+	if len(sha) > 8 && isHex(sha) {
+		return sha[:8]
+	}
+	return sha
+}
+
+func isHex(s string) bool {
+	return strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// moment is a point in time for a list: the day only where it is not today.
+func moment(t, now time.Time) string {
+	t, now = t.Local(), now.Local()
+	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Format(time.DateTime)
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// structured prints v as JSON or YAML where the user asked for it, and says
+// whether it did.
+func (a *app) structured(v any) (bool, error) {
+	switch a.output {
+	case "json":
+		return true, writeJSON(a.out, v)
+	case "yaml":
+		return true, writeYAML(a.out, v)
+	}
+	return false, nil
+}
+
+// wide says whether more columns are wanted.
+func (a *app) wide() bool { return a.output == "wide" }
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// writeYAML writes what writeJSON does, with the same keys in the same order.
+func writeYAML(w io.Writer, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return fmt.Errorf("write yaml: %w", err)
+	}
+	plain(&doc)
+	e := yaml.NewEncoder(w)
+	e.SetIndent(2)
+	if err := e.Encode(&doc); err != nil {
+		return fmt.Errorf("write yaml: %w", err)
+	}
+	return e.Close()
+}
+
+// plain takes the look of JSON off.
+func plain(n *yaml.Node) {
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!str" {
+		n.Style = 0
+	}
+	for _, child := range n.Content {
+		plain(child)
+	}
+}
+
+// jsonLine prints v as one line, for what goes on.
+func (a *app) jsonLine(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
