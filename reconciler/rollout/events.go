@@ -7,6 +7,7 @@ import (
 	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/internal/traffic"
+	"github.com/remorahq/remora/manifests"
 	"github.com/remorahq/remora/reconciler/ledger"
 )
 
@@ -86,23 +87,36 @@ func lastLine(text string) string {
 // failedText is the sentence of a failure: what failed, where traffic is, what
 // a person looks at.
 func (t *turn) failedText(f *ledger.Failure) string {
-	r := t.app.Rollout
 	if f.Service == "" {
 		return f.Message
 	}
 	text := f.Service
-	if c := r.Changes[f.Service]; c != nil && c.To != nil {
+	c := t.change(f.Service)
+	if c != nil && c.To != nil {
 		text += " " + tag(&c.To.Release)
 	}
-	text += " failed: " + f.Message
-	if s := t.app.Services[f.Service]; s != nil && s.Active != nil {
-		if t.anySwitched() {
-			text += "; going back to " + tag(&s.Active.Release)
-		} else {
-			text += "; traffic stays on " + tag(&s.Active.Release)
-		}
+	return text + " failed: " + f.Message + t.whereNow(f.Service, c) + t.seeLogs(f.Service)
+}
+
+// whereNow says what serves in the place of what failed.
+func (t *turn) whereNow(name string, c *ledger.Change) string {
+	s := t.app.Services[name]
+	if c == nil || c.Action != ledger.Replace || s == nil || s.Active == nil || c.Kept {
+		return ""
 	}
-	return text + t.seeLogs(f.Service)
+	former := tag(&s.Active.Release)
+	worker := s.Active.Service.Kind != manifests.KindEndpoint
+	switch {
+	case c.Switched || c.Holding:
+		return "; going back to " + former
+	case c.HadTraffic && worker:
+		return "; " + former + " runs again"
+	case c.HadTraffic:
+		return "; traffic is back on " + former
+	case worker:
+		return "; " + former + " runs on"
+	}
+	return "; traffic stays on " + former
 }
 
 func (t *turn) seeLogs(service string) string {

@@ -188,6 +188,7 @@ func (t *turn) stopEnds(o *ledger.Override) time.Time {
 // is ours to carry out, what runs is stopped once its requests have ended.
 func (t *turn) keepStopped(name string, s *ledger.Service) {
 	d := s.Active
+	t.excuse(d)
 	if !s.Stopped.Enforced {
 		return
 	}
@@ -195,6 +196,16 @@ func (t *turn) keepStopped(name string, s *ledger.Service) {
 		return
 	}
 	t.halt(name, d)
+}
+
+// excuse makes the exits so far of d's containers ones that were asked for.
+func (t *turn) excuse(d *ledger.Deployed) {
+	for k := range d.Instances {
+		i := &d.Instances[k]
+		if c, ok := t.container(i); ok && !alive(&c) {
+			i.Epoch = c.Started
+		}
+	}
 }
 
 // spill thaws the standby of an endpoint service whose active release is down,

@@ -228,6 +228,8 @@ func (t *turn) standby(name string, s *ledger.Service, d *ledger.Deployed) {
 		return
 	}
 	t.wakeAt(d.Until)
+	t.excuse(d)
+	d.Frozen = d.Frozen && t.anyAlive(d)
 	state, _ := t.standbySettings(s, d)
 	switch {
 	case d.Frozen:

@@ -167,7 +167,10 @@ func (t *turn) promoteKept() []string {
 // failedOutcome is the sentence of a failed rollout's end.
 func (t *turn) failedOutcome(f *ledger.Failure, kept []string) string {
 	text := t.failedText(f)
-	if len(kept) > 0 {
+	switch {
+	case len(kept) > 0 && t.pauses(f):
+		text += "; " + strings.Join(kept, ", ") + " stays on its new release, as failure_action says: commit a mended release, or revert"
+	case len(kept) > 0:
 		text += "; " + strings.Join(kept, ", ") + " stays on its new release: what it wrote may not go back; commit a mended release, or revert"
 	}
 	if f.Stuck {

@@ -55,7 +55,9 @@ func (t *turn) stays(f *ledger.Failure) {
 		data := c.HealthyOnce && keepsData(c) && t.service(name).Active != nil
 		if data || pause && c.Switched {
 			c.Kept = true
-			t.take(name, c)
+			if !c.Switched {
+				t.take(name, c)
+			}
 		}
 	}
 }
