@@ -41,6 +41,9 @@ const (
 	maxErrors = 16 << 10
 	// batch is how many apps one process loads.
 	batch = 8
+	// patience is how many times longer a process may run on a busy machine;
+	// its CPU time stays limited.
+	patience = 4
 	// parallel is how many processes run at once.
 	parallel = 2
 )
@@ -220,13 +223,26 @@ func died(req manifests.LoadRequest, name string, dead *Died) manifests.LoadResu
 type Died struct {
 	// How says what became of it, after "loading".
 	How string
+	// starved says that it was given little CPU.
+	starved bool
 }
 
 // Error returns one sentence.
 func (d *Died) Error() string { return "loading " + d.How }
 
-// run starts one process.
-func (l *Loader) run(ctx context.Context, req manifests.LoadRequest) (out manifests.LoadResult, err error) {
+// run starts one process, and a second one with more time when the first was
+// stopped although it had hardly been given the CPU: then the machine was
+// busy, and the files are not to blame.
+func (l *Loader) run(ctx context.Context, req manifests.LoadRequest) (manifests.LoadResult, error) {
+	out, err := l.attempt(ctx, req, l.deadline)
+	var dead *Died
+	if errors.As(err, &dead) && dead.starved {
+		return l.attempt(ctx, req, patience*l.deadline)
+	}
+	return out, err
+}
+
+func (l *Loader) attempt(ctx context.Context, req manifests.LoadRequest, limit time.Duration) (out manifests.LoadResult, err error) {
 	question, err := json.Marshal(req)
 	if err != nil {
 		return out, fmt.Errorf("encode load request: %w", err)
@@ -239,7 +255,7 @@ func (l *Loader) run(ctx context.Context, req manifests.LoadRequest) (out manife
 		}
 		command = []string{self, "load"}
 	}
-	deadline, cancel := context.WithTimeout(ctx, l.deadline)
+	deadline, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(deadline, command[0], command[1:]...)
 	cmd.Stdin = bytes.NewReader(question)
@@ -255,7 +271,8 @@ func (l *Loader) run(ctx context.Context, req manifests.LoadRequest) (out manife
 	case ctx.Err() != nil:
 		return out, fmt.Errorf("load manifests: %w", ctx.Err())
 	case deadline.Err() != nil:
-		return out, &Died{How: fmt.Sprintf("ran out of time (%s)", l.deadline)}
+		used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+		return out, &Died{How: fmt.Sprintf("ran out of time (%s)", limit), starved: used < limit/2}
 	case answer.over:
 		return out, &Died{How: fmt.Sprintf("gave more than %d MiB", maxAnswer>>20)}
 	case err != nil:

@@ -45,6 +45,17 @@ func misbehave(how string) {
 		select {}
 	case "garbage":
 		fmt.Println("{")
+	case "burn", "gorge":
+		if err := load.Limit(); err != nil {
+			panic(err)
+		}
+		var kept [][]byte
+		for n := 0; ; n++ {
+			if how == "gorge" {
+				kept = append(kept, make([]byte, 1<<20))
+				kept[n][n%(1<<20)] = 1
+			}
+		}
 	case "silent":
 		os.Exit(3)
 	}
@@ -165,6 +176,27 @@ func TestOneKiller(t *testing.T) {
 	if len(out.Failed) != 1 || out.Failed[0].App != "killer" ||
 		!strings.Contains(out.Failed[0].Diagnostics.Error(), "ended in a panic: killed") {
 		t.Errorf("failed = %v, want killer", out.Failed)
+	}
+}
+
+// TestLimits: what a process sets on itself ends it before its deadline does.
+func TestLimits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("burns five seconds of CPU time")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for how, want := range map[string]string{"burn": "used up its CPU time", "gorge": "used up its memory"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			l := loader.New(loader.WithCommand(self, "misbehave", how), loader.WithDeadline(time.Minute))
+			out, err := l.Load(t.Context(), request(t.TempDir()))
+			if err != nil || len(out.Diagnostics) != 1 || !strings.Contains(out.Diagnostics[0].Message, want) {
+				t.Errorf("diagnostics = %v, error %v, want %q", out.Diagnostics, err, want)
+			}
+		})
 	}
 }
 

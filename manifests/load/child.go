@@ -31,7 +31,7 @@ const maxRequest = 16 << 20
 // answers the one request on in with a result on out, and returns its exit
 // code. What it cannot read is reported on errs.
 func Main(ctx context.Context, in io.Reader, out, errs io.Writer) int {
-	if err := limit(); err != nil {
+	if err := Limit(); err != nil {
 		fmt.Fprintln(errs, err)
 		return 1
 	}
@@ -56,7 +56,7 @@ func Main(ctx context.Context, in io.Reader, out, errs io.Writer) int {
 	return 0
 }
 
-func limit() error {
+func Limit() error {
 	debug.SetMemoryLimit(softMemory)
 	for _, l := range []struct {
 		name     string
