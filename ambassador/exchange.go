@@ -91,7 +91,10 @@ func (k *conn) exchange() bool {
 		switch {
 		case out == served:
 			return true
-		case out == ended || out == deserted:
+		case out == ended:
+			k.linger()
+			return false
+		case out == deserted:
 			return false
 		case attempt < maxAttempts && x.mayRepeat(out):
 			continue

@@ -32,8 +32,6 @@ func (x *exchange) respond() outcome {
 	case err == nil && keep:
 		return served
 	case err == nil:
-		x.stopUpload()
-		x.k.linger()
 		return ended
 	}
 	// The client must see that the answer is not whole: no last chunk, and a
@@ -43,14 +41,6 @@ func (x *exchange) respond() outcome {
 		_ = x.k.c.SetLinger(0)
 	}
 	return deserted
-}
-
-// stopUpload ends an upload that nobody wants any more.
-func (x *exchange) stopUpload() {
-	if x.pump != nil {
-		x.pump.halt(x.k)
-		x.pump = nil
-	}
 }
 
 // copyResponse writes the head and the body. A small body that has arrived
