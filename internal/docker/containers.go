@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -214,9 +215,7 @@ func (c *cache) finish(w work, read map[string]engine.Container) []engine.Contai
 	for _, id := range w.ids {
 		delete(c.known, id)
 	}
-	for id, v := range read {
-		c.known[id] = v
-	}
+	maps.Copy(c.known, read)
 	c.sorted = make([]engine.Container, 0, len(c.known))
 	for _, v := range c.known {
 		c.sorted = append(c.sorted, v)

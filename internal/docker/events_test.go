@@ -264,10 +264,10 @@ func TestEventsEndWithContextAndAdapter(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	first, other := d.Events(ctx), d.Events(t.Context())
 	cancel()
-	for range first { //nolint:revive // until it is closed
+	for range first {
 	}
 	must(t, d.Close())
-	for range other { //nolint:revive // until it is closed
+	for range other {
 	}
 	must(t, d.Close())
 	if _, ok := <-d.Events(t.Context()); ok {

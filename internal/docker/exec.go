@@ -104,7 +104,7 @@ func killIn(id string, pid int) error {
 	if err != nil {
 		return fmt.Errorf("open process: %w", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return fmt.Errorf("read cgroup: %w", err)

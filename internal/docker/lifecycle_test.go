@@ -277,7 +277,7 @@ func TestConflicts(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	d, err := docker.New(docker.Options{Host: "unix://" + t.TempDir() + "/docker.sock"})
 	must(t, err)
-	defer d.Close()
+	t.Cleanup(func() { must(t, d.Close()) })
 	for what, err := range map[string]error{
 		"start": d.Start(t.Context(), "x"), "create": second(d.Create(t.Context(), engine.Create{Name: "x"})),
 		"containers": second(d.Containers(t.Context())), "info": second(d.Info(t.Context())), "pull": second(d.Pull(t.Context(), "x", "", nil)),

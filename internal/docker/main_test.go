@@ -3,6 +3,7 @@ package docker_test
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -73,9 +74,7 @@ func (a *app) labels(more map[string]string) map[string]string {
 		engine.LabelEnvironment: "production", engine.LabelApp: a.name,
 		engine.LabelComposeProject: a.name,
 	}
-	for k, v := range more {
-		out[k] = v
-	}
+	maps.Copy(out, more)
 	return out
 }
 

@@ -174,8 +174,8 @@ func fill(v reflect.Value) {
 			v.Set(reflect.ValueOf(netip.MustParseAddr("10.1.2.3")))
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i))
+		for _, f := range v.Fields() {
+			fill(f)
 		}
 	default:
 		panic(fmt.Sprintf("fill %s", v.Type()))
@@ -255,7 +255,7 @@ func TestDenyRefusesWhatHasNoRule(t *testing.T) {
 		"MaskedPaths": func(r *Request) { r.Body.HostConfig.MaskedPaths = []string{} },
 		"VolumesFrom": func(r *Request) { r.Body.HostConfig.VolumesFrom = []string{"x"} },
 		"IOMaximum":   func(r *Request) { r.Body.HostConfig.IOMaximumIOps = 1 },
-		"Shell":       func(r *Request) { r.Body.Config.Shell = []string{"sh"} },
+		"Shell":       func(r *Request) { r.Body.Shell = []string{"sh"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := mustPayload(t, base(), newest)
