@@ -80,7 +80,7 @@ func (t *turn) judgeService(name string, s *ledger.Service) (status.Health, stat
 		switch {
 		case !ok:
 			return status.Degraded, status.Progressing, "container " + i.Name + " is missing"
-		case c.RestartCount-i.Restarts >= loopAfter && t.now().Before(c.Started.Add(stableAfter)):
+		case c.RestartCount-i.Restarts >= loopAfter && (c.State == engine.Restarting || t.now().Before(c.Started.Add(stableAfter))):
 			return status.Degraded, status.CrashLoop, fmt.Sprintf("%s was restarted %d times", name, c.RestartCount-i.Restarts)
 		case c.State != engine.Running:
 			return status.Degraded, status.Progressing, fmt.Sprintf("container %s is %s", i.Name, c.State)

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -224,10 +225,12 @@ func (s *sim) state() string {
 		for _, d := range sv.Leaving {
 			one("leaving/"+string(d.Place), d)
 		}
-		for id, j := range sv.Jobs {
+		for _, id := range slices.Sorted(maps.Keys(sv.Jobs)) {
+			j := sv.Jobs[id]
 			fmt.Fprintf(&b, " job %s %s", s.nick(id), j.State)
 		}
-		for id, q := range sv.Quarantined {
+		for _, id := range slices.Sorted(maps.Keys(sv.Quarantined)) {
+			q := sv.Quarantined[id]
 			fmt.Fprintf(&b, " quarantined %s (%s)", s.nick(id), q.Reason)
 		}
 		if sv.Crashes > 0 {

@@ -73,6 +73,8 @@ type sim struct {
 	stepped    int
 	cut        int // after that many actions the agent dies; -1 never
 	had        map[string]bool
+	restart    int  // after that many actions the engine restarts; <= 0 never
+	calm       bool // no container ends but by its own behaviour or ours
 }
 
 func newSim() *sim {
@@ -234,6 +236,10 @@ func (s *sim) round() bool {
 		}
 		s.cut--
 		s.do(a)
+		if s.restart--; s.restart == 0 {
+			s.engineRestart()
+			break
+		}
 	}
 	s.check()
 	return s.apply() || busy
@@ -552,6 +558,7 @@ func (s *sim) known(c *simContainer) bool {
 func (s *sim) mayEnd(c *simContainer, kind Kind) {
 	rep := s.report()
 	for _, sv := range s.acked {
+		s.mayLeave(c, kind, sv, rep[sv.Name])
 		for _, r := range sv.Releases {
 			if !slices.ContainsFunc(r.Endpoints, func(e traffic.Endpoint) bool { return e.Container == c.ID && e.Started.Equal(c.Started) }) || c.State != engine.Running {
 				continue
@@ -566,6 +573,24 @@ func (s *sim) mayEnd(c *simContainer, kind Kind) {
 			}
 		}
 	}
+}
+
+// mayLeave checks that an endpoint service that is replaced beside has another
+// warm release when one of its containers ends.
+func (s *sim) mayLeave(c *simContainer, kind Kind, sv traffic.Service, rep map[string]traffic.ReleaseReport) {
+	svc := s.app.Services[c.service]
+	if sv.Name != "prod/shop/"+c.service || !s.calm || sv.Hold || sv.Maintenance || svc == nil || svc.Active == nil || sv.Active == "" {
+		return
+	}
+	if s.isStopFirst(c.service) || !slices.Contains([]Kind{Stop, Pause, Kill}, kind) || c.State != engine.Running {
+		return
+	}
+	for _, e := range rep[sv.Active].Endpoints {
+		if e.Warm && e.Container != c.ID {
+			return
+		}
+	}
+	s.wrong("%s %s while nothing else of %s is warm", kind, c.Name, sv.Name)
 }
 
 // engineRestart ends every container; the engine brings back what its policy
