@@ -140,18 +140,25 @@ func TestHealth(t *testing.T) {
 	})
 }
 
+// TestOOM: engine 20.10 loses the mark now and then, when it hears of the end
+// before it hears of the reason; what counts here is that we have what it has.
 func TestOOM(t *testing.T) {
 	rig.EachLine(t, &engines, func(t *testing.T, e *rig.Engine) {
-		d := open(t, e)
-		a := newApp(t, e, d)
+		a := newApp(t, e, open(t, e))
 		a.image = e.LoadImage(t, rig.Image{Name: "adapter:big", Files: map[string]string{"/big": strings.Repeat("x", 16<<20)}})
-		s := follow(t, d)
-		id := a.run(t, a.create("job", "aaaa", args("cat", "/big"), func(c *engine.Create) {
-			c.Spec.Resources = manifests.Resources{Memory: 12 << 20, MemorySwap: 12 << 20}
-		}))
-		s.until(engine.EventDie, id)
-		if c := a.container(t, id); !c.OOMKilled || c.ExitCode != 137 {
-			t.Errorf("out of memory: %v, exit code %d", c.OOMKilled, c.ExitCode)
+		for try := range 5 {
+			id := a.run(t, a.create("job", fmt.Sprint(try), args("cat", "/big"), func(c *engine.Create) {
+				c.Spec.Resources = manifests.Resources{Memory: 12 << 20, MemorySwap: 12 << 20}
+			}))
+			e.Call(t, "POST", "/containers/"+id+"/wait", nil, nil)
+			c, theirs := a.container(t, id), e.Container(t, id).Inspect(t).State.OOMKilled
+			if c.ExitCode != 137 || c.OOMKilled != theirs {
+				t.Errorf("out of memory: %v (the engine says %v), exit code %d", c.OOMKilled, theirs, c.ExitCode)
+			}
+			if c.OOMKilled {
+				return
+			}
 		}
+		t.Error("the engine never noticed")
 	})
 }
