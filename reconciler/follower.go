@@ -223,7 +223,9 @@ func (f *follower) setCondition(t status.ConditionType, ok bool, reason status.R
 func (f *follower) loadEnvironment(ctx context.Context, env string, rev status.Revision) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
+	begun := f.r.now()
 	res, err := f.r.cfg.Loader.Load(ctx, f.request(env, rev))
+	f.log.Debug("loaded", "environment", env, "revision", rev, "took", f.r.now().Sub(begun), "err", err)
 	if err != nil {
 		return fmt.Errorf("load environment %s: %w", env, err)
 	}

@@ -149,7 +149,9 @@ func (k *tableKeeper) apply(ctx context.Context, t *traffic.Table) (traffic.Ack,
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	begun := time.Now()
 	ack, err := k.traffic.Apply(ctx, *t)
+	k.log.Debug("table", "generation", t.Generation, "took", time.Since(begun), "err", err)
 	if err != nil {
 		k.learn(ctx)
 		return ack, fmt.Errorf("apply table %d: %w", t.Generation, err)
