@@ -165,8 +165,8 @@ func (p *planner) follow() (more bool) {
 }
 
 func (p *planner) followCause(name string) string {
-	for _, other := range p.names() {
-		if p.replaced(other) && other != name && p.want[other].Service.Unit == p.want[name].Service.Unit {
+	for _, other := range p.unit(name) {
+		if other != name && p.replaced(other) {
 			return "one unit with " + other
 		}
 	}

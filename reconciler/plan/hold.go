@@ -17,7 +17,7 @@ import (
 func (p *planner) hold() *Held {
 	rules := []func() *Held{p.suspended, p.nameConflict, p.conflict, p.pinned, p.quarantined, p.failedBefore, p.jobUnknown}
 	if len(p.starting()) > 0 {
-		rules = append(rules, p.foreign, p.externals, p.volumeMissing, p.volumeInUse)
+		rules = append(rules, p.foreign, p.externals, p.unreachable, p.volumeMissing, p.volumeInUse)
 	}
 	for _, rule := range rules {
 		if h := rule(); h != nil {
@@ -194,57 +194,6 @@ func (p *planner) jobUnknown() *Held {
 		}
 	}
 	return nil
-}
-
-// foreign stops where others' containers bear the project's name.
-func (p *planner) foreign() *Held {
-	var names []string
-	for i := range p.Containers {
-		c := &p.Containers[i]
-		if c.Labels[labelProject] == p.App.Project && !c.Ours() {
-			names = append(names, c.Name)
-		}
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	slices.Sort(names)
-	return &Held{
-		Reason:  status.Foreign,
-		Message: fmt.Sprintf("containers of project %s exist that remora did not create: %s", p.App.Project, list(names)),
-		Remedy:  fmt.Sprintf("docker compose -p %s down (volumes stay), or give the app another `name:`", p.App.Project),
-	}
-}
-
-// list joins at most five names.
-func list(names []string) string {
-	if len(names) > 5 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:5], ", "), len(names)-5)
-	}
-	return strings.Join(names, ", ")
-}
-
-// externals stops where a network of others does not exist.
-func (p *planner) externals() *Held {
-	for _, n := range usedNetworks(p.App) {
-		if n.External && !p.networkExists(n.Name) {
-			return &Held{
-				Reason:  status.DependencyNotReady,
-				Message: "network " + n.Name + " is external and does not exist",
-				Remedy:  "docker network create " + n.Name + ", or remove `external: true`",
-			}
-		}
-	}
-	return nil
-}
-
-func (p *planner) networkExists(name string) bool {
-	for _, n := range p.Networks {
-		if n.Name == name {
-			return true
-		}
-	}
-	return false
 }
 
 // again is when a hold ends by itself.

@@ -133,3 +133,27 @@ func TestShow(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreachable: a routed service needs a network that the ambassador can
+// reach.
+func TestUnreachable(t *testing.T) {
+	for _, tt := range []struct {
+		name, file, mode, driver string
+		held                     bool
+	}{
+		{name: "bridge", file: "web app:v1 port=80:3000"},
+		{name: "macvlan", file: "web app:v1 port=80:3000", driver: "macvlan", held: true},
+		{name: "macvlan_without_route", file: "web app:v1 expose=3000", driver: "macvlan"},
+		{name: "none", file: "web app:v1 route=a.example.com:/", mode: "none", held: true},
+		{name: "host", file: "web app:v1 port=80:3000", mode: "host", driver: "macvlan"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			app := parseApp(t, tt.file)
+			app.Networks[0].Driver, app.Services[0].Container.NetworkMode = tt.driver, tt.mode
+			r := Plan(input(app, ledger.App{}))
+			if held := r.Hold != nil; held != tt.held || held && !strings.Contains(r.Hold.Message, "web has a published port") {
+				t.Errorf("held %v, want %v", r.Hold, tt.held)
+			}
+		})
+	}
+}

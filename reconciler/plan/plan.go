@@ -14,6 +14,11 @@ type planner struct {
 	Input
 	// want is each desired service with its release.
 	want map[string]ledger.Release
+	// order lists the services by name, units those of each unit, and waiting
+	// those that name a service in depends_on.
+	order   []string
+	units   map[string][]string
+	waiting map[string][]string
 	// changes grow until nothing follows from them any more.
 	changes map[string]*ledger.Change
 }
@@ -36,9 +41,8 @@ func Plan(in Input) Result {
 	if r.FastLane = p.fastLane(r.Kind); r.FastLane {
 		r.Waves = []ledger.Wave{{Services: slices.Sorted(maps.Keys(p.changes))}}
 	}
-	r.Steps = p.steps(r)
 	if hold == nil && !r.NoChange {
-		hold = p.hold()
+		r.Steps, hold = p.steps(r), p.hold()
 	}
 	if r.Hold = hold; hold != nil {
 		r.Again = p.again(hold)
@@ -90,8 +94,35 @@ func Deployment(in Input, r Result, service string) *ledger.Deployed {
 	return nil
 }
 
+// index prepares what is looked up again and again.
+func (p *planner) index() {
+	p.order = slices.Sorted(maps.Keys(p.want))
+	p.units, p.waiting = map[string][]string{}, map[string][]string{}
+	for _, name := range p.order {
+		unit := p.want[name].Service.Unit
+		p.units[unit] = append(p.units[unit], name)
+		for _, d := range p.dependencies(name) {
+			p.waiting[d] = append(p.waiting[d], name)
+		}
+	}
+}
+
 // names returns the desired services in order.
-func (p *planner) names() []string { return slices.Sorted(maps.Keys(p.want)) }
+func (p *planner) names() []string { return p.order }
+
+// unit returns the services of name's unit.
+func (p *planner) unit(name string) []string { return p.units[p.want[name].Service.Unit] }
+
+// dependencies are the app's services that name waits for.
+func (p *planner) dependencies(name string) []string {
+	var out []string
+	for _, d := range p.want[name].Service.DependsOn {
+		if _, ok := p.want[d.Service]; ok && d.Service != name {
+			out = append(out, d.Service)
+		}
+	}
+	return out
+}
 
 // known returns what the ledger has of a service; never nil.
 func (p *planner) known(name string) *ledger.Service {

@@ -15,12 +15,12 @@ import (
 func (p *planner) steps(r Result) []status.PlanStep {
 	var out []status.PlanStep
 	for _, n := range r.Networks {
-		if !n.External && !p.networkExists(n.Name) && !r.NoChange {
+		if !n.External && !p.networkExists(n.Name) {
 			out = append(out, status.PlanStep{Object: "Network/" + n.Key, Action: "create", Cause: "new network " + n.Name})
 		}
 	}
 	for _, v := range r.Volumes {
-		if !v.External && !p.volumeExists(v.Name) && !r.NoChange {
+		if !v.External && !p.volumeExists(v.Name) {
 			out = append(out, status.PlanStep{Object: "Volume/" + v.Key, Action: "create", Cause: "new volume " + v.Name})
 		}
 	}
@@ -79,7 +79,7 @@ func (p *planner) notes(s manifests.Service, c *ledger.Change) []string {
 			out = append(out, fmt.Sprintf("%s is not in the commit: host data at %s, kept over releases", m.Source, m.Target))
 		}
 	}
-	if s.Container.Name != "" && slices.Contains(s.Names, s.Container.Name) && !s.NamesDirect && !p.Direct && s.Container.Name == s.Name {
+	if s.Container.Name == s.Name && Proxied(c.To.Release, p.Direct) {
 		out = append(out, "container_name equals the service's name: programs that ask DNS only reach the container directly")
 	}
 	return out

@@ -23,6 +23,7 @@ func (p *planner) resolve() *Held {
 		}
 		p.want[s.Name] = p.release(s, string(id))
 	}
+	p.index()
 	return nil
 }
 

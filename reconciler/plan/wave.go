@@ -43,7 +43,14 @@ func (p *planner) waves() ([]ledger.Wave, *Held) {
 			Remedy:  "remove one of these dependencies",
 		}
 	}
-	s.joinUnits()
+	if name := s.joinUnits(); name != "" {
+		unit := p.want[name].Service.Unit
+		return nil, &Held{
+			Reason: status.LoadFailed, Service: name,
+			Message: "depends_on goes in a circle: " + strings.Join(p.units[unit], ", ") + " are replaced together and wait for what waits for them",
+			Remedy:  "remove one of these dependencies",
+		}
+	}
 	s.delayJobs()
 	return s.collect(), nil
 }
@@ -70,18 +77,6 @@ func (s *scheduler) visit(name string) {
 	s.at[name] = s.position(name, after)
 	s.path = s.path[:len(s.path)-1]
 	s.state[name] = 2
-}
-
-// dependencies are those of the service and of the unit it belongs to, inside
-// the app.
-func (s *scheduler) dependencies(name string) []string {
-	var out []string
-	for _, d := range s.want[name].Service.DependsOn {
-		if _, ok := s.want[d.Service]; ok && d.Service != name {
-			out = append(out, d.Service)
-		}
-	}
-	return out
 }
 
 // position is the first one of the right slot behind after.
@@ -118,51 +113,63 @@ func (s *scheduler) tests(job string) int {
 		if c == nil || c.Action != ledger.Replace || c.Kind != manifests.KindEndpoint {
 			continue
 		}
-		if c.Order == manifests.StartFirst || len(s.dependants(job)) == 0 {
+		if c.Order == manifests.StartFirst || len(s.waiting[job]) == 0 {
 			wave = max(wave, s.at[d]/slots)
 		}
 	}
 	return wave
 }
 
-// dependants are the services that name another in depends_on.
-func (s *scheduler) dependants(name string) []string {
-	var out []string
-	for _, other := range s.names() {
-		if slices.Contains(s.dependencies(other), name) {
-			out = append(out, other)
-		}
-	}
-	return out
-}
-
 // joinUnits moves the services of a unit into its latest member's wave, and
-// their dependants behind it, until nothing moves.
-func (s *scheduler) joinUnits() {
+// their dependants behind it, until nothing moves. It returns a member of a
+// unit that waits for its own unit by way of others, if there is one.
+func (s *scheduler) joinUnits() (circular string) {
+	if len(s.changes) == 0 || len(s.units) == len(s.want) {
+		return ""
+	}
 	for range len(s.want) + 1 {
+		circular = ""
 		moved := false
 		for _, name := range s.names() {
-			at := s.at[name]
-			for _, other := range s.names() {
-				if s.changes[other] != nil && s.changes[name] != nil && s.changes[name].Action != ledger.Run &&
-					s.want[other].Service.Unit == s.want[name].Service.Unit {
-					at = max(at, s.at[other])
-				}
+			at := max(s.at[name], s.latest(name), s.position(name, s.behind(name)))
+			if at == s.at[name] {
+				continue
 			}
-			after := -1
-			for _, d := range s.dependencies(name) {
-				if s.want[d].Service.Unit != s.want[name].Service.Unit {
-					after = max(after, s.at[d])
-				}
+			s.at[name], moved = at, true
+			if circular == "" || len(s.unit(name)) > 1 {
+				circular = name
 			}
-			at = max(at, s.position(name, after))
-			moved = moved || at != s.at[name]
-			s.at[name] = at
 		}
 		if !moved {
-			return
+			return ""
 		}
 	}
+	return circular
+}
+
+// latest is the last position of a changed member of name's unit.
+func (s *scheduler) latest(name string) int {
+	at := -1
+	if c := s.changes[name]; c == nil || c.Action == ledger.Run {
+		return at
+	}
+	for _, other := range s.unit(name) {
+		if s.changes[other] != nil {
+			at = max(at, s.at[other])
+		}
+	}
+	return at
+}
+
+// behind is the last position of what name waits for outside its unit.
+func (s *scheduler) behind(name string) int {
+	after := -1
+	for _, d := range s.dependencies(name) {
+		if s.want[d].Service.Unit != s.want[name].Service.Unit {
+			after = max(after, s.at[d])
+		}
+	}
+	return after
 }
 
 // delayJobs moves a before-job to the first wave of those that wait for it.
@@ -174,7 +181,7 @@ func (s *scheduler) delayJobs() {
 				continue
 			}
 			first := -1
-			for _, d := range s.dependants(name) {
+			for _, d := range s.waiting[name] {
 				if s.changes[d] != nil && (first < 0 || s.at[d]/slots < first) {
 					first = s.at[d] / slots
 				}
