@@ -160,8 +160,17 @@ func (e *execution) merge(w *worker) {
 	}
 }
 
-// do carries one action out. Every action may be repeated.
+// do carries one action out, and says in the log how long that took. Every
+// action may be repeated.
 func (e *execution) do(ctx context.Context, a rollout.Action) error {
+	begun := e.r.now()
+	err := e.perform(ctx, a)
+	e.r.cfg.Logger.Debug("action", "app", e.id, "action", a.Kind, "service", a.Service, "release", a.Release,
+		"took", e.r.now().Sub(begun), "err", err)
+	return err
+}
+
+func (e *execution) perform(ctx context.Context, a rollout.Action) error {
 	if e.r.cfg.BeforeAction != nil {
 		e.r.cfg.BeforeAction(string(a.Kind) + " " + a.Service)
 	}
