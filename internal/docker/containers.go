@@ -67,7 +67,7 @@ func (e *Engine) read(ctx context.Context, work work) (map[string]engine.Contain
 }
 
 func (e *Engine) list(ctx context.Context) ([]string, error) {
-	return call(ctx, "list containers", func() ([]string, error) {
+	return ask(ctx, e, "list containers", func(ctx context.Context) ([]string, error) {
 		all, err := e.client().ContainerList(ctx, container.ListOptions{All: true})
 		ids := make([]string, 0, len(all))
 		for i := range all {

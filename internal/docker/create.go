@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/strslice"
 
 	"github.com/remorahq/remora/internal/engine"
@@ -87,7 +88,30 @@ func (e *Engine) existing(ctx context.Context, req *Request, conflict error) (st
 				short(have.ID), label, have.Config.Labels[label], want[label], conflict)
 		}
 	}
-	return have.ID, nil
+	if got := have.Config.Labels[engine.LabelHostrev]; got != want[engine.LabelHostrev] {
+		return "", fmt.Errorf("container %s has this name and other inputs of this host (%s %q, not %q): %w",
+			short(have.ID), engine.LabelHostrev, got, want[engine.LabelHostrev], conflict)
+	}
+	return have.ID, sameAddresses(&have, req, conflict)
+}
+
+// sameAddresses holds the fixed addresses of a container that exists against
+// those of the request: traffic goes where the request says.
+func sameAddresses(have *container.InspectResponse, req *Request, conflict error) error {
+	for name, want := range req.Body.NetworkingConfig.EndpointsConfig {
+		if want.IPAMConfig == nil || want.IPAMConfig.IPv4Address == "" {
+			continue
+		}
+		got := ""
+		if at := have.NetworkSettings.Networks[name]; at != nil && at.IPAMConfig != nil {
+			got = at.IPAMConfig.IPv4Address
+		}
+		if got != want.IPAMConfig.IPv4Address {
+			return fmt.Errorf("container %s has this name and the address %q on %s, not %s: %w",
+				short(have.ID), got, name, want.IPAMConfig.IPv4Address, conflict)
+		}
+	}
+	return nil
 }
 
 // connectAll joins the networks that the engine does not take at creation.
@@ -117,7 +141,7 @@ func (e *Engine) clearCommand(ctx context.Context, c engine.Create) (engine.Crea
 	if c.Spec.Command == nil || len(*c.Spec.Command) > 0 || c.Spec.Entrypoint != nil {
 		return c, nil
 	}
-	image, err := call(ctx, "inspect image "+c.Image, func() (strslice.StrSlice, error) {
+	image, err := ask(ctx, e, "inspect image "+c.Image, func(ctx context.Context) (strslice.StrSlice, error) {
 		image, err := e.client().ImageInspect(ctx, c.Image)
 		if err != nil || image.Config == nil {
 			return nil, err

@@ -31,6 +31,9 @@ type Options struct {
 	// Judge is the host's policy; it sees the final payload of every container
 	// before the engine does. Nil permits everything.
 	Judge func(engine.Create) error
+	// Timeout is how long the engine may take to answer a call that only
+	// reads; default 30 s. Calls that change something take what they take.
+	Timeout time.Duration
 	// Log receives what no error says; default is slog's default.
 	Log *slog.Logger
 	// Owner names this agent to a second one on the same engine; default is
@@ -58,6 +61,9 @@ type Engine struct {
 // not answer yet is engine.ErrUnavailable of the first one.
 func New(opts Options) (*Engine, error) {
 	e := &Engine{opts: opts, log: opts.Log, closed: make(chan struct{})}
+	if e.opts.Timeout <= 0 {
+		e.opts.Timeout = 30 * time.Second
+	}
 	if e.log == nil {
 		e.log = slog.Default()
 	}

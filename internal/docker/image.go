@@ -73,7 +73,7 @@ func parseReference(ref string) (reference.Named, error) {
 // Image describes a local image by reference or ID; engine.ErrNotFound where
 // the engine does not have it.
 func (e *Engine) Image(ctx context.Context, ref string) (engine.Image, error) {
-	return call(ctx, "inspect image "+ref, func() (engine.Image, error) {
+	return ask(ctx, e, "inspect image "+ref, func(ctx context.Context) (engine.Image, error) {
 		found, err := e.client().ImageInspect(ctx, ref)
 		if err != nil {
 			return engine.Image{}, err

@@ -71,7 +71,7 @@ func (e *Engine) engineFacts(ctx context.Context) (*engineFacts, error) {
 }
 
 func (e *Engine) readFacts(ctx context.Context) (*engineFacts, error) {
-	f, err := call(ctx, "ask the engine for its state", func() (*engineFacts, error) {
+	f, err := ask(ctx, e, "ask the engine for its state", func(ctx context.Context) (*engineFacts, error) {
 		version, err := e.version(ctx)
 		if err != nil {
 			return nil, err

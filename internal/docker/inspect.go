@@ -15,7 +15,7 @@ import (
 
 // Container reads one container, by ID or name, past the cache.
 func (e *Engine) Container(ctx context.Context, id string) (engine.Container, error) {
-	return call(ctx, "inspect container "+short(id), func() (engine.Container, error) {
+	return ask(ctx, e, "inspect container "+short(id), func(ctx context.Context) (engine.Container, error) {
 		c, err := e.client().ContainerInspect(ctx, id)
 		if err != nil {
 			return engine.Container{}, err

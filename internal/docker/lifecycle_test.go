@@ -117,6 +117,20 @@ func TestCreate(t *testing.T) {
 		if !errors.Is(err, engine.ErrConflict) || !strings.Contains(err.Error(), engine.LabelRelease) {
 			t.Errorf("another release of the same name: %v", err)
 		}
+		other = a.create("web", "aaaa", func(c *engine.Create) { c.Labels[engine.LabelHostrev] = "another" })
+		if _, err := d.Create(t.Context(), other); !errors.Is(err, engine.ErrConflict) || !strings.Contains(err.Error(), engine.LabelHostrev) {
+			t.Errorf("other inputs of the host: %v", err)
+		}
+		n := a.network(t, "default", "10.82.0.0/24")
+		at := func(address string) func(c *engine.Create) {
+			return func(c *engine.Create) {
+				c.Networks = []engine.Endpoint{{Network: n.Name, Address: netip.MustParseAddr(address)}}
+			}
+		}
+		a.make(t, a.create("db", "aaaa", at("10.82.0.200")))
+		if _, err := d.Create(t.Context(), a.create("db", "aaaa", at("10.82.0.201"))); !errors.Is(err, engine.ErrConflict) {
+			t.Errorf("another address: %v", err)
+		}
 		missing := a.create("web", "cccc", func(c *engine.Create) { c.Image = "nobody/has:this" })
 		if _, err := d.Create(t.Context(), missing); !errors.Is(err, engine.ErrNotFound) {
 			t.Errorf("an image that is not there: %v", err)
@@ -284,6 +298,25 @@ func TestUnavailable(t *testing.T) {
 	} {
 		if !errors.Is(err, engine.ErrUnavailable) {
 			t.Errorf("%s without an engine: %v", what, err)
+		}
+	}
+}
+
+// TestHungEngine takes connections and does not answer.
+func TestHungEngine(t *testing.T) {
+	e := engines.Get(t, rig.Debian)
+	l := newLine(t, e)
+	d := open(t, e, l.through, func(o *docker.Options) { o.Timeout = 200 * time.Millisecond })
+	_, err := d.Info(t.Context())
+	must(t, err)
+	l.cut()
+	l.hangs.Store(true)
+	l.connect(t)
+	for what, err := range map[string]error{
+		"containers": second(d.Containers(t.Context())), "info": second(d.Info(t.Context())), "image": second(d.Image(t.Context(), "x")),
+	} {
+		if !errors.Is(err, engine.ErrUnavailable) || !strings.Contains(err.Error(), "no answer within 200ms") {
+			t.Errorf("%s of an engine that hangs: %v", what, err)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func (e *Engine) listNetworks(ctx context.Context) ([]engine.Network, error) {
 	if n := e.cache.cachedNetworks(); n != nil {
 		return n, nil
 	}
-	return call(ctx, "list networks", func() ([]engine.Network, error) {
+	return ask(ctx, e, "list networks", func(ctx context.Context) ([]engine.Network, error) {
 		mark := e.cache.networkMark()
 		all, err := e.client().NetworkList(ctx, network.ListOptions{})
 		if err != nil {

@@ -18,6 +18,7 @@ type line struct {
 	path   string
 	engine string
 	sent   atomic.Int64 // bytes from the adapter
+	hangs  atomic.Bool  // new connections are taken and not answered
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -55,6 +56,10 @@ func (l *line) connect(t *testing.T) {
 }
 
 func (l *line) serve(client net.Conn) {
+	if l.hangs.Load() {
+		l.keep(client) // and never answer
+		return
+	}
 	server, err := net.Dial("unix", l.engine)
 	if err != nil {
 		client.Close()

@@ -24,6 +24,20 @@ func call[T any](ctx context.Context, what string, op func() (T, error)) (T, err
 	return retrying(ctx, what, classify, op)
 }
 
+// ask is call for what only reads: the engine has to answer within the
+// adapter's time, so that one that hangs is seen as one that is away.
+func ask[T any](ctx context.Context, e *Engine, what string, op func(context.Context) (T, error)) (T, error) {
+	return call(ctx, what, func() (T, error) {
+		limit, cancel := context.WithTimeout(ctx, e.opts.Timeout)
+		defer cancel()
+		v, err := op(limit)
+		if err != nil && limit.Err() != nil && ctx.Err() == nil {
+			return v, fmt.Errorf("%w: no answer within %s", engine.ErrUnavailable, e.opts.Timeout)
+		}
+		return v, err
+	})
+}
+
 // do is call for what gives no value.
 func do(ctx context.Context, what string, op func() error) error {
 	_, err := call(ctx, what, func() (struct{}, error) { return struct{}{}, op() })

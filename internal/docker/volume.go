@@ -14,7 +14,7 @@ import (
 
 // Volumes returns all volumes, sorted by name.
 func (e *Engine) Volumes(ctx context.Context) ([]engine.Volume, error) {
-	return call(ctx, "list volumes", func() ([]engine.Volume, error) {
+	return ask(ctx, e, "list volumes", func(ctx context.Context) ([]engine.Volume, error) {
 		all, err := e.client().VolumeList(ctx, volume.ListOptions{})
 		if err != nil {
 			return nil, err
