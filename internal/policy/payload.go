@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"path"
 	"reflect"
 	"strings"
 
@@ -113,7 +114,7 @@ func (j *judge) specMode(c engine.Create, field string) string {
 
 func inFolders(folders []string, source string) bool {
 	for _, f := range folders {
-		if f != "" && below(f, source) {
+		if f != "" && below(f, path.Clean(source)) {
 			return true
 		}
 	}
