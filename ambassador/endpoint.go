@@ -38,6 +38,7 @@ type endpoint struct {
 	refused atomic.Bool
 	good    atomic.Bool
 	strikes atomic.Int32 // answers missing in a row
+	struck  atomic.Int64 // when the last one was, unix nanoseconds
 
 	mu     sync.Mutex
 	pools  map[uint16]*pool
@@ -49,15 +50,19 @@ func newEndpoint(s *service, e traffic.Endpoint) *endpoint {
 	return &endpoint{key: keyOf(e), svc: s, pools: make(map[uint16]*pool)}
 }
 
-// maxStrikes connections without an answer in a row eject an endpoint.
-const maxStrikes = 5
+// maxStrikes connections without an answer in a row eject an endpoint, until a
+// check succeeds or for struckFor.
+const (
+	maxStrikes = 5
+	struckFor  = 10 * time.Second
+)
 
 // rank orders endpoints for picking: good, not refusing, any.
 func (e *endpoint) rank() int {
 	switch {
 	case e.refused.Load():
 		return 0
-	case e.good.Load() && e.strikes.Load() < maxStrikes:
+	case e.good.Load() && (e.strikes.Load() < maxStrikes || time.Since(time.Unix(0, e.struck.Load())) > struckFor):
 		return 2
 	}
 	return 1
@@ -155,6 +160,7 @@ func (e *endpoint) answered(ok bool) {
 		}
 		return
 	}
+	e.struck.Store(time.Now().UnixNano())
 	e.strikes.Add(1)
 }
 

@@ -287,8 +287,10 @@ func (x *exchange) connect(ep *endpoint) (up *upstream, reused bool, err error) 
 
 // release gives the upstream connection back, or ends it.
 func (x *exchange) release(out outcome) {
+	uploaded := true
 	if x.pump != nil {
 		x.pump.halt(x.k)
+		uploaded = x.pump.written.Load()
 		x.pump = nil
 	}
 	if x.listed {
@@ -301,7 +303,7 @@ func (x *exchange) release(out outcome) {
 	clean := x.ubr.Buffered() == 0
 	x.k.wk.readers.put(x.ubr)
 	keep := out == served || out == ended
-	if keep && clean && x.res.KeepAlive && x.res.Status >= 200 && x.bodyRead() && !x.claim.rv.rel.closed.Load() {
+	if keep && clean && x.res.KeepAlive && x.res.Status >= 200 && uploaded && !x.claim.rv.rel.closed.Load() {
 		x.up.put(x.res.Idle)
 	} else {
 		_ = x.up.Close()

@@ -19,7 +19,7 @@ func (x *exchange) respond() outcome {
 		return x.switchProtocols()
 	}
 	// An answer before the upload's end closes the connection (RFC 9112 §9.6).
-	keep := x.keepAlive() && (x.pump == nil || x.pump.finished())
+	keep := x.keepAlive() && (x.pump == nil || x.pump.read.Load())
 	chunked := s.Length < 0 && r.Minor == 1
 	if s.Length < 0 && r.Minor == 0 {
 		keep = false
@@ -141,20 +141,9 @@ type pump struct {
 	up      *upstream
 	halting atomic.Bool
 	left    atomic.Bool // the client broke off
+	read    atomic.Bool // the client's body was read to its end
+	written atomic.Bool // and written
 	end     chan struct{}
-}
-
-// finished says that the upload is through. A server may answer its last byte
-// before we come to know that it was written.
-func (p *pump) finished() bool {
-	t := time.NewTimer(10 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-p.end:
-		return !p.left.Load()
-	case <-t.C:
-		return false
-	}
 }
 
 // halt ends the pump and waits for it. The client's bytes that it has not read
@@ -218,13 +207,18 @@ func (x *exchange) upload(p *pump) (left bool) {
 		n, err := x.body.Read(buf[room : len(buf)-after])
 		switch {
 		case errors.Is(err, io.EOF):
+			p.read.Store(true)
 			if chunked {
-				_, _ = io.WriteString(p.up, http1.LastChunk)
+				_, err = io.WriteString(p.up, http1.LastChunk)
 			}
+			p.written.Store(err == nil || errors.Is(err, io.EOF))
 			return false
 		case err != nil:
 			return !p.halting.Load()
 		}
+		// A server may answer the last byte before we come to know that it was
+		// written.
+		p.read.Store(x.body.Done())
 		x.keep(buf[room : room+n])
 		piece := buf[room : room+n]
 		if chunked {

@@ -1,0 +1,91 @@
+package ambassador
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/remorahq/remora/internal/traffic"
+)
+
+func TestRouter(t *testing.T) {
+	r := newRouter([]traffic.Route{
+		{Service: "any"},
+		{Path: "/api", Service: "any-api"},
+		{Host: "shop.example.com", Service: "shop"},
+		{Host: "shop.example.com", Path: "/api/", Service: "shop-api"},
+		{Host: "shop.example.com", Path: "/api/v2", Service: "shop-v2"},
+		{Host: "*.example.com", Service: "wild"},
+		{Host: "*.eu.example.com", Path: "/x", Service: "eu-x"},
+		{Host: "Only.example.org.", Path: "/in", Service: "only"},
+	})
+	for _, c := range []struct{ host, path, want string }{
+		{"", "/", "any"},
+		{"other", "/api", "any-api"},
+		{"other", "/api/x", "any-api"},
+		{"other", "/apix", "any"},
+		{"shop.example.com", "/", "shop"},
+		{"SHOP.example.com:8080", "/api", "shop-api"},
+		{"shop.example.com.", "/api/v1", "shop-api"},
+		{"shop.example.com", "/api/v2/y", "shop-v2"},
+		{"shop.example.com", "/api/v20", "shop-api"},
+		{"a.example.com", "/api", "wild"},
+		{"a.b.example.com", "/", "wild"},
+		{"example.com", "/", "any"},
+		{"a.eu.example.com", "/x/1", "eu-x"},
+		{"a.eu.example.com", "/y", "wild"},
+		{"only.example.org", "/in", "only"},
+		{"only.example.org", "/out", "any"},
+		{"[::1]:80", "/", "any"},
+	} {
+		got, ok := r.match([]byte(c.host), []byte(c.path))
+		if !ok || got.Service != c.want {
+			t.Errorf("%s%s leads to %q (%v), want %q", c.host, c.path, got.Service, ok, c.want)
+		}
+	}
+	if rt, ok := r.fallback(); !ok || rt.Service != "any" {
+		t.Errorf("fallback leads to %q", rt.Service)
+	}
+}
+
+func TestFallbackNeedsOneMeaning(t *testing.T) {
+	two := newRouter([]traffic.Route{{Host: "a", Service: "a"}, {Host: "b", Service: "b"}})
+	if rt, ok := two.fallback(); ok {
+		t.Errorf("two hosts have the fallback %q", rt.Service)
+	}
+	one := newRouter([]traffic.Route{{Host: "a", Service: "a"}})
+	if rt, ok := one.fallback(); !ok || rt.Service != "a" {
+		t.Errorf("one host has the fallback %q, %v", rt.Service, ok)
+	}
+}
+
+// FuzzRouter compares the router with the definition, spelled out slowly.
+func FuzzRouter(f *testing.F) {
+	f.Add("shop.example.com", "/api/x", "/api", "*.example.com")
+	f.Add("a.b:80", "/", "", "a.b")
+	f.Fuzz(func(t *testing.T, host, path, prefix, pattern string) {
+		r := newRouter([]traffic.Route{{Host: pattern, Path: prefix, Service: "s"}})
+		_, got := r.match([]byte(host), []byte(path))
+		if want := slowMatch(host, path, prefix, pattern); got != want {
+			t.Errorf("host %q path %q, route %q%q: got %v, want %v", host, path, pattern, prefix, got, want)
+		}
+	})
+}
+
+func slowMatch(host, path, prefix, pattern string) bool {
+	if i := strings.LastIndex(host, ":"); i >= 0 && !strings.Contains(host[i:], "]") {
+		host = host[:i]
+	}
+	host = lower(strings.TrimSuffix(host, "."))
+	pattern = strings.ToLower(strings.TrimSuffix(pattern, "."))
+	hostOK := pattern == "" || pattern == "*" || pattern == host
+	if suffix, ok := strings.CutPrefix(pattern, "*"); ok && suffix != "" {
+		hostOK = strings.HasSuffix(host, suffix) && len(host) > len(suffix)
+	}
+	prefix = strings.TrimSuffix(prefix, "/")
+	return hostOK && (prefix == "" || path == prefix || strings.HasPrefix(path, prefix+"/"))
+}
+
+// lower is ASCII's: what is not ASCII is no host name.
+func lower(s string) string {
+	return string(normalHost(nil, []byte(s+":"))) // the port is cut off
+}
