@@ -76,9 +76,18 @@ func sameSignal(a, b string) bool {
 }
 
 // Kill sends a signal, SIGKILL where it is empty. A container that does not
-// run is left alone.
+// run is left alone. Another signal than SIGKILL is sent once, whatever
+// becomes of the connection: a program may count them.
 func (e *Engine) Kill(ctx context.Context, id, signal string) error {
-	return e.change(ctx, "kill", id, ended, func() error { return e.client().ContainerKill(ctx, id, signal) })
+	op := func() error { return e.client().ContainerKill(ctx, id, signal) }
+	if signal == "" || sameSignal(signal, "KILL") {
+		return e.change(ctx, "kill", id, ended, op)
+	}
+	defer e.cache.touch(id)
+	_, err := once("send "+signal+" to container "+short(id), func() (struct{}, error) {
+		return struct{}{}, e.settle(ctx, id, ended, op)
+	})
+	return err
 }
 
 // Pause freezes a running container; a paused one is left alone.
@@ -99,21 +108,24 @@ func ended(s *container.State) bool   { return !s.Running }
 // what it should become: engines differ in the error they give for that.
 func (e *Engine) change(ctx context.Context, verb, id string, reached func(*container.State) bool, op func() error) error {
 	defer e.cache.touch(id)
-	return do(ctx, verb+" container "+short(id), func() error {
-		err := classify(op())
-		if err == nil || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrNotFound) || ctx.Err() != nil {
-			return err
-		}
-		c, failed := e.client().ContainerInspect(ctx, id)
-		switch {
-		case failed == nil && reached(c.State):
-			return nil
-		case failed == nil && notRunning(err):
-			return fmt.Errorf("%w: it is %s: %w", engine.ErrConflict, c.State.Status, err)
-		default:
-			return err
-		}
-	})
+	return do(ctx, verb+" container "+short(id), func() error { return e.settle(ctx, id, reached, op) })
+}
+
+// settle is one try of change.
+func (e *Engine) settle(ctx context.Context, id string, reached func(*container.State) bool, op func() error) error {
+	err := classify(op())
+	if err == nil || errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrNotFound) || ctx.Err() != nil {
+		return err
+	}
+	c, failed := e.client().ContainerInspect(ctx, id)
+	switch {
+	case failed == nil && reached(c.State):
+		return nil
+	case failed == nil && notRunning(err):
+		return fmt.Errorf("%w: it is %s: %w", engine.ErrConflict, c.State.Status, err)
+	default:
+		return err
+	}
 }
 
 // notRunning says that the state does not permit the call; some engines

@@ -2,6 +2,7 @@ package docker_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -73,6 +74,13 @@ func TestLifecycle(t *testing.T) {
 		if c := at(engine.Running); c.Name != a.name+"-web-1" {
 			t.Errorf("name is %q", c.Name)
 		}
+		must(t, d.Kill(ctx, id, "SIGUSR1"))
+		rig.Eventually(t, 5*time.Second, "wait for the signal", func() error {
+			if out, err := d.Logs(ctx, id, 4096); err != nil || strings.Count(string(out.Text), "signal user defined signal 1") != 1 {
+				return fmt.Errorf("%v: %s", err, out.Text)
+			}
+			return nil
+		})
 		twice("pause", func() error { return d.Pause(ctx, id) })
 		twice("stop while paused", func() error { return d.Stop(ctx, id, "", 5*time.Second) })
 		if c := at(engine.Exited); c.ExitCode != 0 || c.Finished.IsZero() {
@@ -85,6 +93,7 @@ func TestLifecycle(t *testing.T) {
 			t.Errorf("unpause of a stopped container: %v", err)
 		}
 		twice("kill", func() error { return d.Kill(ctx, id, "") })
+		twice("signal", func() error { return d.Kill(ctx, id, "SIGHUP") })
 		twice("start again", func() error { return d.Start(ctx, id) })
 		at(engine.Running)
 		must(t, d.Remove(ctx, id))
