@@ -148,7 +148,7 @@ host is back. These commands watch that, and help when something holds it up.`,
 		a.deployCommand(), a.waitCommand())
 	a.add(root, groupFix, a.rollbackCommand(), a.unpinCommand(), a.suspendCommand(), a.resumeCommand(), a.retryCommand(),
 		a.restartCommand(), a.stopCommand(), a.startCommand(), a.pruneCommand())
-	a.add(root, groupHost, a.versionCommand())
+	a.add(root, groupHost, a.agentCommand(), a.tryCommand(), a.versionCommand())
 	root.AddCommand(a.loadCommand())
 	root.AddCommand(laterCommands()...)
 	return root

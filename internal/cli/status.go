@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,6 +48,11 @@ type statusRun struct {
 	*app
 	subject string
 	check   bool
+	// For try: lines above the table, the number of events below it, and
+	// whether to say where to connect.
+	title  []string
+	events int
+	ports  bool
 }
 
 func (s *statusRun) once(ctx context.Context) error {
@@ -155,19 +159,18 @@ func (s *statusRun) lost(err error) { fmt.Fprintf(s.err, "remora: %v; trying aga
 // watchLines prints each row when it is new or changes.
 func (s *statusRun) watchLines(ctx context.Context) error {
 	shown := map[string]string{}
-	return s.client.FollowStatus(ctx, func(h status.Host) error {
-		if err := s.narrow(&h); err != nil {
-			return err
+	return s.followStatus(ctx, func(h status.Host) { s.printChanges(h, shown) }, s.lost)
+}
+
+// printChanges prints the rows that are not as they were shown last.
+func (s *statusRun) printChanges(h status.Host, shown map[string]string) {
+	for _, r := range s.view(time.Now()).rows(h) {
+		line := changeLine(r)
+		if shown[r.name] != line {
+			shown[r.name] = line
+			fmt.Fprintf(s.out, "%s  %s\n", time.Now().Format(time.TimeOnly), line)
 		}
-		for _, r := range s.view(time.Now()).rows(h) {
-			line := changeLine(r)
-			if shown[r.name] != line {
-				shown[r.name] = line
-				fmt.Fprintf(s.out, "%s  %s\n", time.Now().Format(time.TimeOnly), line)
-			}
-		}
-		return nil
-	}, s.lost)
+	}
 }
 
 // changeLine is a row without what changes by itself, its age.
@@ -179,66 +182,4 @@ func changeLine(r row) string {
 		}
 	}
 	return strings.TrimRight(strings.Join(append(parts, r.why), "  "), " ")
-}
-
-// watchScreen draws the table over, at every change and every second, since
-// ages grow.
-func (s *statusRun) watchScreen(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	frames := make(chan frame)
-	var done sync.WaitGroup
-	var failed error
-	send := func(f frame) {
-		select {
-		case frames <- f:
-		case <-ctx.Done():
-		}
-	}
-	done.Go(func() {
-		defer cancel()
-		failed = s.client.FollowStatus(ctx, func(h status.Host) error {
-			if err := s.narrow(&h); err != nil {
-				return err
-			}
-			send(frame{host: &h})
-			return nil
-		}, func(err error) { send(frame{lost: err}) })
-	})
-	s.draw(ctx, frames)
-	done.Wait()
-	return failed
-}
-
-// frame is what there is to draw: a status, or why there is none.
-type frame struct {
-	host *status.Host
-	lost error
-}
-
-func (s *statusRun) draw(ctx context.Context, frames <-chan frame) {
-	defer s.screen.end()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	var host *status.Host
-	var lost error
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case f := <-frames:
-			if lost = f.lost; f.host != nil {
-				host = f.host
-			}
-		case <-tick.C:
-		}
-		var lines []string
-		if host != nil {
-			lines = s.view(time.Now()).lines(*host)
-		}
-		if lost != nil {
-			lines = append(lines, s.screen.bad("! ")+lost.Error()+"; trying again")
-		}
-		s.screen.draw(lines)
-	}
 }

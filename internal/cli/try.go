@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/remorahq/remora/internal/api"
+	composition "github.com/remorahq/remora/internal/app"
+	"github.com/remorahq/remora/internal/version"
+	"github.com/remorahq/remora/manifests"
+)
+
+func (a *app) tryCommand() *cobra.Command {
+	t := trial{app: a}
+	c := &cobra.Command{
+		Use:   "try DIR",
+		Short: "run your own compose file with remora, with no file to write",
+		Long: `Runs the compose project in DIR (or the projects in its folders) under remora, in
+the foreground: published ports are served by the ambassador, an edit is deployed
+the moment it is saved, a broken release is rolled back.
+
+Needs no host file and no repository; what docker compose would allow is allowed.
+Ctrl-C removes the containers and networks that it made. Volumes stay, as always.`,
+		Example: `  remora try ./myapp
+  remora try . --keep             Ctrl-C leaves it running
+  remora status --socket …        from another terminal, as try prints it`,
+		Args: exactly(1),
+		RunE: func(c *cobra.Command, args []string) error { return t.run(c.Context(), args[0]) },
+	}
+	c.Flags().BoolVar(&t.keep, "keep", false, "leave containers, networks and ambassador running at the end")
+	c.Flags().StringVar(&t.engine, "engine", "", "the container engine; default $DOCKER_HOST, else the local one")
+	return c
+}
+
+// trial is one run of try.
+type trial struct {
+	*app
+	keep   bool
+	engine string
+
+	dir   string // what is tried
+	state string // the temporary folder
+	host  manifests.Host
+	log   *slog.Logger
+}
+
+func (t *trial) run(ctx context.Context, dir string) (err error) {
+	if err := t.prepare(dir); err != nil {
+		return err
+	}
+	logFile, err := os.OpenFile(filepath.Join(t.state, "agent.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+	t.log = newLogger(logFile, t.host.Log, new(slog.LevelVar))
+	proxy, err := startAmbassador(ctx, t.host)
+	if err != nil {
+		return errors.Join(err, t.cleanUp())
+	}
+	err = t.serve(ctx)
+	if t.keep {
+		t.sayKept()
+		return err
+	}
+	fmt.Fprintln(t.out, t.screen.faint("removing what it made …"))
+	err = errors.Join(err, t.teardown(ctx), proxy.stop())
+	if err != nil {
+		return fmt.Errorf("%w\nthe agent's log is %s", err, logFile.Name())
+	}
+	return t.cleanUp()
+}
+
+// prepare makes the host file that there is none of, and its folders.
+func (t *trial) prepare(dir string) error {
+	full, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if full, err = filepath.EvalSymlinks(full); err != nil {
+		return usage("%s: %w", dir, err)
+	}
+	if info, err := os.Stat(full); err != nil || !info.IsDir() {
+		return usage("%s is no folder; name the one with your compose file", dir)
+	}
+	t.dir = full
+	sum := sha256.Sum256([]byte(full))
+	id := hex.EncodeToString(sum[:4])
+	t.state = filepath.Join(os.TempDir(), fmt.Sprintf("remora-try-%d-%s", os.Getuid(), id))
+	if err := ownFolder(t.state); err != nil {
+		return err
+	}
+	h := manifests.DefaultHost()
+	h.Name = "try-" + id
+	h.State, h.Run = filepath.Join(t.state, "state"), filepath.Join(t.state, "run")
+	h.Policy.Preset = manifests.PresetCompose
+	h.Ambassador.Mode = "external" // started below, so that it can be stopped
+	h.API.Socket = filepath.Join(h.Run, "agent.sock")
+	h.Sources = []manifests.Source{{Name: "try", Folder: full, Timeout: manifests.DefaultGitTimeout}}
+	h.Engine = t.engine
+	t.host, err = fromMachine(h)
+	return err
+}
+
+// ownFolder makes a folder that nobody else can have prepared.
+func ownFolder(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the state folder: %w", err)
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(stat.Uid) != os.Getuid() || info.Mode().Perm() != 0o700 {
+		return fmt.Errorf("%s exists and is not a private folder of yours; remove it", dir)
+	}
+	return nil
+}
+
+// serve runs the agent and shows what it does until ctx ends.
+func (t *trial) serve(ctx context.Context) error {
+	in, err := composition.New(composition.Config{Host: t.host, Logger: t.log, Version: version.Get().Version, Progress: t.err})
+	if err != nil {
+		return err
+	}
+	if err := in.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	view, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		defer stop()
+		ended <- in.Wait()
+	}()
+	t.client.Close()
+	t.client = api.NewClient(t.host.API.Socket, os.Getenv("SUDO_USER"))
+	shown := t.show(view)
+	if errors.Is(shown, context.Canceled) {
+		shown = nil
+	}
+	err = in.Stop(context.WithoutCancel(ctx))
+	return errors.Join(shown, err, <-ended)
+}
+
+// show follows status and events: drawn over on a terminal, else line by line.
+func (t *trial) show(ctx context.Context) error {
+	end := "Ctrl-C removes what it made"
+	if t.keep {
+		end = "Ctrl-C leaves it running"
+	}
+	title := fmt.Sprintf("%s %s  %s", t.screen.bold("remora try"), t.dir, t.screen.faint(end))
+	s := &statusRun{app: t.app, title: []string{
+		title, t.screen.faint("from another terminal: export REMORA_SOCKET=" + t.host.API.Socket), "",
+	}, events: 8, ports: true}
+	if t.screen.live {
+		return s.watchScreen(ctx)
+	}
+	t.screen.print(s.title)
+	return s.watchBoth(ctx)
+}
+
+// teardown removes containers and networks, with an agent that only does that:
+// the one that ran would repair them.
+func (t *trial) teardown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	in, err := composition.New(composition.Config{Host: t.host, Logger: t.log, Version: version.Get().Version})
+	if err != nil {
+		return err
+	}
+	return errors.Join(in.Teardown(ctx), in.Stop(ctx))
+}
+
+// cleanUp removes the temporary folder.
+func (t *trial) cleanUp() error {
+	if err := os.RemoveAll(t.state); err != nil {
+		return fmt.Errorf("remove the state folder: %w", err)
+	}
+	return nil
+}
+
+func (t *trial) sayKept() {
+	fmt.Fprintf(t.out, "%s containers and ambassador run on; nothing watches them now\n", t.screen.good("✔"))
+	fmt.Fprintf(t.out, "  %s remora try %s\n", t.screen.faint("go on, or remove it:"), t.dir)
+	fmt.Fprintf(t.out, "  %s %s\n", t.screen.faint("state:"), t.state)
+}
