@@ -55,8 +55,10 @@ func (p *planner) change(name string) *ledger.Change {
 		return p.replace(name, Cause(active.Release, want))
 	case active.Hostrev != want.Hostrev:
 		return p.replace(name, "host inputs")
-	case active.Service.NamesDirect != want.Service.NamesDirect:
-		return p.replace(name, "names "+names(active.Service.NamesDirect)+"→"+names(want.Service.NamesDirect))
+	case active.Service.Kind != want.Service.Kind:
+		return p.replace(name, string(active.Service.Kind+"→"+want.Service.Kind))
+	case Proxied(active.Release, false) != Proxied(want, false):
+		return p.replace(name, "names "+naming(active.Release)+"→"+naming(want))
 	case slices.Contains(p.Restart, name) || slices.Contains(p.Restart, "*"):
 		return p.replace(name, "restart")
 	case len(active.Instances) != want.Service.Replicas:
@@ -67,11 +69,11 @@ func (p *planner) change(name string) *ledger.Change {
 	return nil
 }
 
-func names(direct bool) string {
-	if direct {
-		return "direct"
+func naming(r ledger.Release) string {
+	if Proxied(r, false) {
+		return "proxied"
 	}
-	return "proxied"
+	return "direct"
 }
 
 // replace brings the wanted release in the place of the active one; its
@@ -175,7 +177,37 @@ func (p *planner) followCause(name string) string {
 			return "depends_on " + d.Service + ": restart"
 		}
 	}
+	return p.nameCause(name)
+}
+
+// nameCause recreates a container that could not find another service by its
+// name: names are given at creation. A service that is new concerns those that
+// depend on it; one whose name moves to the ambassador, or back, concerns all
+// on its networks.
+func (p *planner) nameCause(name string) string {
+	if p.Direct || p.known(name).Active == nil {
+		return ""
+	}
+	for _, other := range p.order {
+		c := p.changes[other]
+		if other == name || c == nil || c.Action != ledger.Replace {
+			continue
+		}
+		switch to := p.want[other]; {
+		case c.From == nil && Proxied(to, false) && slices.Contains(p.dependencies(name), other):
+			return "the name " + other + " is new to it"
+		case c.From != nil && Proxied(c.From.Release, false) != Proxied(to, false) && sharesNetwork(p.want[name].Service, to.Service):
+			return "the name " + other + " moves"
+		}
+	}
 	return ""
+}
+
+// sharesNetwork says whether two services are on one of the app's networks.
+func sharesNetwork(a, b manifests.Service) bool {
+	return slices.ContainsFunc(a.Container.Networks, func(x manifests.Attachment) bool {
+		return slices.ContainsFunc(b.Container.Networks, func(y manifests.Attachment) bool { return x.Network == y.Network })
+	})
 }
 
 func (p *planner) replaced(name string) bool {

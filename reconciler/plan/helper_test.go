@@ -256,9 +256,6 @@ func print(r Result) string {
 	for _, s := range r.Steps {
 		b.WriteString(printStep(s))
 	}
-	for _, w := range r.Warnings {
-		b.WriteString("warning: " + w + "\n")
-	}
 	return b.String()
 }
 

@@ -103,8 +103,6 @@ type Result struct {
 	Wanted map[string]string
 	// PinEnded says that the ledger's pin no longer holds.
 	PinEnded bool
-	// Warnings do not stop anything.
-	Warnings []string
 }
 
 // Held is why nothing may be done, and what a person does about it.

@@ -36,7 +36,6 @@ func Plan(in Input) Result {
 		Kind: p.kind(), Changes: p.changes, Waves: waves,
 		Networks: usedNetworks(in.App), Volumes: usedVolumes(in.App),
 		Wanted: p.wanted(), NoChange: len(p.changes) == 0, PinEnded: p.pinEnded(),
-		Warnings: p.warnings(),
 	}
 	if r.FastLane = p.fastLane(r.Kind); r.FastLane {
 		r.Waves = []ledger.Wave{{Services: slices.Sorted(maps.Keys(p.changes))}}

@@ -109,20 +109,3 @@ func (p *planner) kept() []status.PlanStep {
 	}
 	return out
 }
-
-// warnings are remarks on what the plan cannot bring about.
-func (p *planner) warnings() []string {
-	var out []string
-	for _, name := range p.names() {
-		if c := p.changes[name]; p.known(name).Active == nil || c != nil && starts(c) {
-			continue
-		}
-		for _, d := range p.want[name].Service.DependsOn {
-			if c := p.changes[d.Service]; c != nil && c.From == nil && c.Action == ledger.Replace && !p.Direct {
-				out = append(out, fmt.Sprintf("%s: its running containers learn the name %s only when they are created again: remora restart %s/%s",
-					name, d.Service, p.App.Name, name))
-			}
-		}
-	}
-	return out
-}

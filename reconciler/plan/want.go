@@ -142,9 +142,7 @@ func stopFirst(s *manifests.Service, why string) {
 // hasNeighbours says whether another unit shares a network with s.
 func (p *planner) hasNeighbours(s *manifests.Service) bool {
 	return slices.ContainsFunc(p.App.Services, func(o manifests.Service) bool {
-		return o.Unit != s.Unit && slices.ContainsFunc(o.Container.Networks, func(a manifests.Attachment) bool {
-			return slices.ContainsFunc(s.Container.Networks, func(b manifests.Attachment) bool { return a.Network == b.Network })
-		})
+		return o.Unit != s.Unit && sharesNetwork(o, *s)
 	})
 }
 
@@ -175,7 +173,7 @@ func AnonymousTargets(r ledger.Release) []string {
 // settings is the canonical form of what may change without a new container.
 func settings(s manifests.Service) []byte {
 	s.Container, s.Files, s.HostInputs, s.Positions = manifests.Container{}, nil, nil, nil
-	s.Replicas, s.OrderWhy, s.NamesDirect, s.AnonymousFresh = 0, "", false, false
+	s.Replicas, s.OrderWhy, s.Kind = 0, "", ""
 	data, err := json.Marshal(s)
 	if err != nil { // plain values only: cannot be
 		panic(fmt.Sprintf("marshal service %s: %v", s.Name, err))
