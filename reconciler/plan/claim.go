@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,8 +116,22 @@ func (p *planner) conflict() *Held {
 				return conflictHeld(c, "app "+owner)
 			}
 		}
+		if owner := p.chosen(c); owner != "" {
+			return conflictHeld(c, owner)
+		}
 	}
 	return nil
+}
+
+// chosen returns the service of another app to which remora gave a port whose
+// number its file leaves open.
+func (p *planner) chosen(c claim) string {
+	for _, key := range slices.Sorted(maps.Keys(p.Host.Ports)) {
+		if p.Host.Ports[key] == c.port && c.port != 0 && !c.udp && !below(key, p.App.ID()) {
+			return "service " + path.Dir(key)
+		}
+	}
+	return ""
 }
 
 func conflictHeld(c claim, owner string) *Held {

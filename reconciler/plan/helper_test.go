@@ -228,8 +228,8 @@ func succeedService(l *ledger.App, s *ledger.Service, c *ledger.Change) {
 	}
 }
 
-// print is a result as scripts show it.
-func print(r Result) string {
+// shown is a result as scripts show it.
+func shown(r Result) string {
 	var b strings.Builder
 	if r.Hold != nil {
 		fmt.Fprintf(&b, "held %s: %s\n", r.Hold.Reason, r.Hold)
@@ -254,12 +254,12 @@ func print(r Result) string {
 		b.WriteString("\n")
 	}
 	for _, s := range r.Steps {
-		b.WriteString(printStep(s))
+		b.WriteString(shownStep(s))
 	}
 	return b.String()
 }
 
-func printStep(s status.PlanStep) string {
+func shownStep(s status.PlanStep) string {
 	line := fmt.Sprintf("%s: %s — %s", s.Object, s.Action, s.Cause)
 	if s.Order != "" {
 		line += " (" + s.Order + ")"

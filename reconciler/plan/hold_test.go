@@ -157,3 +157,16 @@ func TestUnreachable(t *testing.T) {
 		})
 	}
 }
+
+// TestChosenPort: a port that remora chose for another app is taken too.
+func TestChosenPort(t *testing.T) {
+	in := input(parseApp(t, "web app:v1 port=30100:3000\nany app:v1 port=:9000"), ledger.App{})
+	in.Host.Ports = map[string]uint16{"production/shop/any/9000": 30100}
+	if r := Plan(in); r.Hold != nil {
+		t.Errorf("its own port is taken: %s", r.Hold)
+	}
+	in.Host.Ports = map[string]uint16{"production/blog/any/9000": 30100}
+	if r := Plan(in); r.Hold == nil || r.Hold.Reason != status.PortConflict || !strings.Contains(r.Hold.Message, "service production/blog/any") {
+		t.Errorf("held: %v", r.Hold)
+	}
+}

@@ -227,7 +227,7 @@ func TestLearnImage(t *testing.T) {
 		again := input(app, succeed(in, r))
 		again.Images["db"] = images
 		if r := Plan(again); !r.NoChange {
-			t.Errorf("the second plan is not empty:\n%s", print(r))
+			t.Errorf("the second plan is not empty:\n%s", shown(r))
 		}
 	}
 }

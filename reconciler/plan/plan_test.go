@@ -46,10 +46,10 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 		if d.Cmd == "apply" && r.Hold == nil {
 			w.ledger = succeed(in, r)
 			if again := Plan(input(in.App, w.ledger)); !again.NoChange || again.Hold != nil {
-				t.Errorf("%s: the second plan is not empty:\n%s", d.Pos, print(again))
+				t.Errorf("%s: the second plan is not empty:\n%s", d.Pos, shown(again))
 			}
 		}
-		return print(r)
+		return shown(r)
 	case "quarantine": // service=web reason=… : the wanted release of the last plan
 		return w.quarantine(t, d)
 	case "forget-standby":

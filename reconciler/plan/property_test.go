@@ -95,7 +95,7 @@ func TestPlanConverges(t *testing.T) {
 				in.ID = fmt.Sprint("r", n, "b")
 			}
 			if again := Plan(in); !again.NoChange {
-				t.Fatalf("the second plan is not empty:\n%s", print(again))
+				t.Fatalf("the second plan is not empty:\n%s", shown(again))
 			}
 		}
 	})
@@ -108,14 +108,14 @@ func checkWaves(t *rapid.T, in Input, r Result) {
 		for slot, names := range [][]string{w.Before, w.Services, w.After} {
 			for i, name := range names {
 				if _, twice := at[name]; twice || r.Changes[name] == nil {
-					t.Fatalf("%s is in two places, or changes nothing:\n%s", name, print(r))
+					t.Fatalf("%s is in two places, or changes nothing:\n%s", name, shown(r))
 				}
 				at[name] = (k*slots+slot)*100 + i
 			}
 		}
 	}
 	if len(at) != len(r.Changes) {
-		t.Fatalf("%d changes, %d in waves:\n%s", len(r.Changes), len(at), print(r))
+		t.Fatalf("%d changes, %d in waves:\n%s", len(r.Changes), len(at), shown(r))
 	}
 	if r.FastLane || r.Kind == ledger.Remove {
 		return
@@ -132,7 +132,7 @@ func checkWaves(t *rapid.T, in Input, r Result) {
 			job := s.Kind == manifests.KindOneShot && r.Changes[d.Service].Action == ledger.Run
 			same := at[s.Name]/100 == at[d.Service]/100
 			if at[d.Service] >= at[s.Name] || same && !job {
-				t.Fatalf("%s does not come after %s:\n%s", s.Name, d.Service, print(r))
+				t.Fatalf("%s does not come after %s:\n%s", s.Name, d.Service, shown(r))
 			}
 		}
 	}
@@ -146,7 +146,7 @@ func checkUnit(t *rapid.T, in Input, r Result, name string, at map[string]int) {
 			continue
 		}
 		if c == nil || c.Action != ledger.Replace || at[s.Name]/100 != at[name]/100 {
-			t.Fatalf("%s and %s are one unit:\n%s", name, s.Name, print(r))
+			t.Fatalf("%s and %s are one unit:\n%s", name, s.Name, shown(r))
 		}
 	}
 }
@@ -234,7 +234,7 @@ func TestLostLedger(t *testing.T) {
 			return c.Action == ledger.Settings || c.Action == ledger.Run && onlyJobs(in.App)
 		})
 		if len(r.Changes) > 0 {
-			t.Fatalf("rebuilt ledger changes something:\n%s", print(Plan(in)))
+			t.Fatalf("rebuilt ledger changes something:\n%s", shown(Plan(in)))
 		}
 	})
 }

@@ -50,7 +50,7 @@ func TestRebuildPlaces(t *testing.T) {
 	}
 	in.Ledger = got
 	if r := Plan(in); !r.NoChange {
-		t.Errorf("the rebuilt ledger changes something:\n%s", print(r))
+		t.Errorf("the rebuilt ledger changes something:\n%s", shown(r))
 	}
 }
 
@@ -65,7 +65,7 @@ func TestRebuildUnfinished(t *testing.T) {
 	in.Ledger = Rebuild(RebuildInput{App: next, Images: in.Images, Key: in.Key, Containers: in.Containers, Table: tableOf(l), Now: noon})
 	r := Plan(in)
 	if r.Changes["migrate"] == nil || r.Changes["web"] == nil {
-		t.Errorf("the plan forgets a service:\n%s", print(r))
+		t.Errorf("the plan forgets a service:\n%s", shown(r))
 	}
 }
 

@@ -48,12 +48,12 @@ func TestPlansAreCarriedOut(t *testing.T) {
 					t.Skip("a unit waits for itself by way of another service")
 				}
 				if r.Hold != nil || again > 2 {
-					t.Fatalf("revision %d is held, or goes on for ever: %v\n%s", n, r.Hold, print(r))
+					t.Fatalf("revision %d is held, or goes on for ever: %v\n%s", n, r.Hold, shown(r))
 				}
 				if r.NoChange {
 					break
 				}
-				t.Logf("revision %d: %+v\n%s", n, kindsOf(in.App), print(r))
+				t.Logf("revision %d: %+v\n%s", n, kindsOf(in.App), shown(r))
 				h.app = rollout.Begin(h.app, *r.Rollout(in, status.Actor{}, ""), h.now)
 				h.roll()
 				in = h.input(in.App, n)
@@ -99,10 +99,10 @@ func (h *host) roll() {
 		}
 		h.now = h.now.Add(time.Millisecond)
 	}
-	h.t.Fatalf("no end: %s %s", h.app.Rollout.Phase, d0(h.app.Rollout))
+	h.t.Fatalf("no end: %s %s", h.app.Rollout.Phase, place(h.app.Rollout))
 }
 
-func d0(r *ledger.Rollout) string {
+func place(r *ledger.Rollout) string {
 	if r.Wave < len(r.Waves) {
 		return fmt.Sprintf("wave %d %s", r.Wave, r.Waves[r.Wave].Step)
 	}
