@@ -85,3 +85,11 @@ func TestDeployUpgradeRevert(t *testing.T) {
 		}
 	})
 }
+
+// running says that an app is in sync and one of its services runs a version.
+func running(service, tag string) func(status.App) bool {
+	return func(a status.App) bool {
+		s := host.Service(a, service)
+		return a.Rollout == nil && a.Sync == status.Synced && s.Running == tag && s.Health == status.Healthy
+	}
+}

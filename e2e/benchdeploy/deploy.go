@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/remorahq/remora/e2e/host"
+	"github.com/remorahq/remora/e2e/rig"
+	"github.com/remorahq/remora/internal/status"
+)
+
+// one is an image and how a compose file checks it.
+type one struct {
+	name   string
+	health *rig.Healthcheck
+	probe  string
+}
+
+func cases() []one {
+	return []one{
+		{name: "no check"},
+		{name: "HTTP probe", probe: "    x-remora: {probe: {http: /health}}\n"},
+		{name: "HEALTHCHECK every 30 s", health: &rig.Healthcheck{Interval: 30 * time.Second, Timeout: 5 * time.Second, Retries: 3}},
+	}
+}
+
+// compose has one published service; nothing is monitored for long, so that
+// the next run need not wait.
+func (c one) compose(image string, port int) string {
+	return fmt.Sprintf("services:\n  web:\n    image: %s:${TAG}\n    ports: [\"%d:8080\"]\n    deploy: {update_config: {monitor: 100ms}}\n%s", image, port, c.probe)
+}
+
+// result holds medians in milliseconds.
+type result struct {
+	floor                    float64
+	remora, remoraKnown      float64
+	returned, returnKnown    float64
+	remoraWorst, returnWorst float64
+}
+
+func (r result) print(name string) {
+	fmt.Printf("%-24s %9.1f %9.1f %9.1f %11.1f %9.1f %9.1f\n", name, r.floor, r.remora, r.remora-r.floor, r.remoraKnown, r.returned, r.returnKnown)
+}
+
+// measure deploys and takes back one image again and again; before each
+// deploy, Docker alone starts the same image.
+func measure(t rig.TB, e *rig.Engine, s settings, c one) result {
+	name := rig.Unique("bench")
+	load := func(i int) string {
+		tag := fmt.Sprintf("v%d", i)
+		e.LoadImage(t, rig.Image{Name: name + ":" + tag, Version: tag, Expose: []string{"8080/tcp"}, Healthcheck: c.health})
+		return tag
+	}
+	h := host.Start(t, e, host.Options{Bin: s.bin})
+	t.Cleanup(func() { keepLog(t, s, h, c) })
+	port := rig.FreePort(t)
+	h.App(t, "shop", c.compose(name, port), map[string]string{"TAG": load(0)})
+	h.Reconcile(t)
+	settled(t, h)
+	client := &poller{engine: e, addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	defer client.close()
+
+	var floor, remora, remoraKnown, returned, returnKnown []float64
+	for i := 1; i <= s.runs; i++ {
+		tag := load(i)
+		floor = append(floor, ms(docker(t, e, name+":"+tag)))
+		all, known := client.deploy(t, h, func() { h.Set(t, "shop", map[string]string{"TAG": tag}) }, tag)
+		remora, remoraKnown = append(remora, ms(all)), append(remoraKnown, ms(known))
+		settled(t, h)
+		all, known = client.deploy(t, h, func() { h.Repo.Revert(t, "main") }, "v0")
+		returned, returnKnown = append(returned, ms(all)), append(returnKnown, ms(known))
+		settled(t, h)
+	}
+	h.Agent().Stop(t, 20*time.Second)
+	return result{
+		floor: median(floor), remora: median(remora), remoraKnown: median(remoraKnown),
+		returned: median(returned), returnKnown: median(returnKnown),
+		remoraWorst: slices.Max(remora), returnWorst: slices.Max(returnKnown),
+	}
+}
+
+// settled waits until the app is promoted and the way back is instant, but
+// for a first release, which has none.
+func settled(t rig.TB, h *host.Host) {
+	h.WaitApp(t, "shop", 60*time.Second, "settled", func(a status.App) bool {
+		s := host.Service(a, "web")
+		first := len(s.Instances) == 1
+		return a.Health == status.Healthy && a.Sync == status.Synced && a.Rollout == nil && (first || s.Back == "instant")
+	})
+}
+
+// docker is the floor: create, start and the first good answer, through the
+// engine's API and the container's own address.
+func docker(t rig.TB, e *rig.Engine, image string) time.Duration {
+	begun := time.Now()
+	c, err := e.TryRun(t.Context(), rig.Spec{Image: image})
+	if err != nil {
+		t.Fatalf("run %s: %v", image, err)
+	}
+	p := &poller{engine: e, addr: c.IP(t) + ":8080"}
+	defer p.close()
+	took := p.until(t, begun, image[strings.LastIndex(image, ":")+1:]).Sub(begun)
+	if err := c.Remove(t.Context()); err != nil {
+		t.Fatalf("remove container: %v", err)
+	}
+	return took
+}
+
+// poller asks one address over raw connections until a version answers.
+type poller struct {
+	engine *rig.Engine
+	addr   string
+	conn   net.Conn
+	reader *bufio.Reader
+}
+
+func (p *poller) close() {
+	if p.conn != nil {
+		_ = p.conn.Close() // nothing is expected of it any more
+		p.conn = nil
+	}
+}
+
+// deploy pushes a commit and measures from the call of `remora reconcile`, and
+// from the moment that the agent knew the revision, to the version's first
+// answer.
+func (p *poller) deploy(t rig.TB, h *host.Host, commit func(), version string) (all, known time.Duration) {
+	commit()
+	logged := len(h.Agent().Output(t))
+	begun := time.Now()
+	called := make(chan string, 1)
+	go func() {
+		out, code := h.Remora(t, "reconcile")
+		if code == 0 {
+			out = ""
+		}
+		called <- out
+	}()
+	at := p.until(t, begun, version)
+	if out := <-called; out != "" {
+		t.Fatalf("remora reconcile: %s", out)
+	}
+	return at.Sub(begun), at.Sub(fetched(t, h.Agent().Output(t)[logged:]))
+}
+
+var fetchLine = regexp.MustCompile(`time=(\S+) level=INFO msg=fetched`)
+
+// fetched is the time of the log's line that a new revision was fetched,
+// verified and written to disk.
+func fetched(t rig.TB, log string) time.Time {
+	m := fetchLine.FindStringSubmatch(log)
+	if m == nil {
+		t.Fatalf("the agent's log has no fetched revision:\n%s", log)
+	}
+	at, err := time.Parse(time.RFC3339Nano, m[1])
+	if err != nil {
+		t.Fatalf("read the time of %q: %v", m[0], err)
+	}
+	return at
+}
+
+// pollEvery is the pause between two requests.
+const pollEvery = time.Millisecond
+
+// until asks until the version answers and returns when it did.
+func (p *poller) until(t rig.TB, begun time.Time, version string) time.Time {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	var last string
+	for {
+		got, err := p.ask()
+		now := time.Now()
+		if err == nil && got == version {
+			return now
+		}
+		last = fmt.Sprint(got, " ", err)
+		if now.Sub(begun) > 60*time.Second {
+			t.Fatalf("%s does not answer as %s within a minute: %s", p.addr, version, last)
+		}
+		<-tick.C
+	}
+}
+
+// ask makes one request and returns the version that answered.
+func (p *poller) ask() (string, error) {
+	if p.conn == nil {
+		conn, err := p.engine.DialContext(context.Background(), "tcp", p.addr)
+		if err != nil {
+			return "", err
+		}
+		p.conn, p.reader = conn, bufio.NewReader(conn)
+	}
+	if err := p.conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintf(p.conn, "GET /health HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
+		p.close()
+		return "", err
+	}
+	resp, err := http.ReadResponse(p.reader, nil)
+	if err != nil {
+		p.close()
+		return "", err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read only
+	body := make([]byte, 512)
+	for {
+		if _, err := resp.Body.Read(body); err != nil {
+			break
+		}
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return resp.Header.Get("X-Version"), nil
+}
+
+func keepLog(t rig.TB, s settings, h *host.Host, c one) {
+	if s.keep == "" {
+		return
+	}
+	f, err := os.OpenFile(s.keep, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatalf("keep log: %v", err)
+	}
+	defer f.Close() //nolint:errcheck // the write has said how it went
+	if _, err := fmt.Fprintf(f, "# %s\n%s", c.name, h.Agent().Output(t)); err != nil {
+		t.Fatalf("keep log: %v", err)
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	n := len(v)
+	if n == 0 {
+		return 0
+	}
+	return (v[(n-1)/2] + v[n/2]) / 2
+}
