@@ -167,6 +167,25 @@ func (s *sim) converged(t *rapid.T) {
 	}
 }
 
+// judgeEnd checks that a good revision was promoted in the end, and that a bad
+// one was not.
+func (s *sim) judgeEnd(t *rapid.T, lines []string, superseded bool) {
+	bad := false
+	for _, l := range lines {
+		f := strings.Fields(l)
+		b := s.behave[f[0]+" "+f[1]]
+		shot := strings.Contains(l, "one-shot")
+		bad = bad || b.neverWarm && !shot && !strings.Contains(l, "worker") || b.createFails || b.sickAt > 0 && !strings.Contains(l, "worker") || b.exitCode != 0
+	}
+	reason := s.app.Last.Reason
+	switch {
+	case bad && reason == "Succeeded":
+		t.Fatalf("a bad revision was promoted: %v\n%s\n%s", lines, s.state(), strings.Join(s.trace, "\n"))
+	case !bad && !superseded && reason != "Succeeded":
+		t.Fatalf("a good revision was not promoted: %s\n%s\n%s", s.app.Last.Message, s.state(), strings.Join(s.trace, "\n"))
+	}
+}
+
 func (s *sim) isActive(sv *ledger.Service, id string) bool {
 	for _, i := range sv.Active.Instances {
 		if i.Container == id {
@@ -192,7 +211,7 @@ func (s *sim) crashing() bool {
 func TestConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSim()
-		s.calm = true
+		s.calm, s.tableFirst = true, rapid.Bool().Draw(t, "tableFirst")
 		lines := drawApp(t, 1)
 		s.misbehave(t, lines, true)
 		s.deploy("r1", ledger.Apply, wants(t, lines), true)
@@ -212,7 +231,9 @@ func TestConverges(t *testing.T) {
 				s.run(time.Duration(rapid.IntRange(0, 5000).Draw(t, "after")) * time.Millisecond)
 				s.superseded = "newer"
 			}
+			superseded := s.superseded != ""
 			s.settleDown(t, id, next)
+			s.judgeEnd(t, next, superseded)
 			s.superseded, s.restart, s.cut, s.calm = "", 0, -1, true
 			s.converged(t)
 			if s.app.Last.Reason == "Succeeded" {

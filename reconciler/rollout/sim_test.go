@@ -71,10 +71,11 @@ type sim struct {
 	bad        []string // broken invariants
 	last       Decision
 	stepped    int
-	cut        int // after that many actions the agent dies; -1 never
-	had        map[string]bool
-	restart    int  // after that many actions the engine restarts; <= 0 never
-	calm       bool // no container ends but by its own behaviour or ours
+	cut        int                  // after that many actions the agent dies; -1 never
+	left       map[string]time.Time // when a release lost the traffic, by service/release
+	restart    int                  // after that many actions the engine restarts; <= 0 never
+	tableFirst bool                 // the ambassador takes the table before the actions run
+	calm       bool                 // no container ends but by its own behaviour or ours
 }
 
 func newSim() *sim {
@@ -82,7 +83,7 @@ func newSim() *sim {
 	return &sim{
 		start: at, now: at, cs: map[string]*simContainer{}, behave: map[string]behaviour{}, since: map[string]time.Time{},
 		warmed: map[string]bool{}, pulled: map[string]bool{}, pullErrs: map[string]int{}, healthy: map[string]time.Time{},
-		failures: map[string]Failed{}, cut: -1, had: map[string]bool{},
+		failures: map[string]Failed{}, cut: -1, left: map[string]time.Time{},
 		app: ledger.App{Version: 1, Environment: "prod", Name: "shop", Project: "shop"},
 	}
 }
@@ -134,9 +135,7 @@ func (s *sim) apply() bool {
 				s.since[key] = s.now
 				s.logf("table %s %s %s%s", sv.Name, s.nick(r.Name), r.State, holdMark(sv))
 			}
-			if r.State == traffic.Active {
-				s.had[sv.Name+"/"+r.Name] = true
-			}
+			s.leaves(sv, r, was[sv.Name+"/"+r.Name])
 		}
 		if len(sv.Releases) > 0 && sv.Active == "" && !sv.Hold && !sv.Maintenance {
 			s.logf("table %s has nobody active", sv.Name)
@@ -144,6 +143,28 @@ func (s *sim) apply() bool {
 	}
 	s.acked, s.hasAck = table, true
 	return true
+}
+
+// leaves notes when a release loses the traffic: what it carries ends later,
+// and nothing of it may come back by itself by then.
+func (s *sim) leaves(sv traffic.Service, r traffic.Release, was traffic.ReleaseState) {
+	key := sv.Name + "/" + r.Name
+	if r.State == traffic.Active {
+		delete(s.left, key)
+	}
+	if was != traffic.Active || r.State == traffic.Active {
+		return
+	}
+	s.left[key] = s.now
+	name := strings.TrimPrefix(sv.Name, "prod/shop/")
+	if ro := s.app.Rollout; ro == nil || ro.Changes[name] == nil || ro.Changes[name].Action != ledger.Replace {
+		return
+	}
+	for _, c := range s.cs {
+		if c.service == name && c.set == r.Name && c.Restart != "no" && !sv.Hold {
+			s.wrong("%s leaves active and would still come back", c.Name)
+		}
+	}
 }
 
 func holdMark(sv traffic.Service) string {
@@ -223,6 +244,9 @@ func (s *sim) round() bool {
 	}
 	for _, e := range d.Events {
 		s.logf("event %s %s: %s", e.Severity, e.Reason, e.Message)
+	}
+	if s.tableFirst {
+		busy = s.apply() || busy
 	}
 	for _, a := range d.Actions {
 		if f, ok := s.failures[a.Key()]; ok && s.now.Before(f.Next) {
@@ -535,6 +559,11 @@ func (s *sim) startOne(c *simContainer) {
 	}
 	c.State, c.Started, c.Health, c.manual, c.RestartCount = engine.Running, s.now, "", false, 0
 	c.ExitCode, c.OOMKilled = 0, false
+	for _, o := range s.cs {
+		if o.service == c.service && o.set != c.set && o.Restart != "no" && s.isStopFirst(c.service) {
+			s.wrong("%s starts while %s would come back", c.Name, o.Name)
+		}
+	}
 	s.checkPairs()
 }
 
@@ -556,6 +585,15 @@ func (s *sim) known(c *simContainer) bool {
 
 // mayEnd checks that nothing is signalled that may have traffic.
 func (s *sim) mayEnd(c *simContainer, kind Kind) {
+	if left, ok := s.left["prod/shop/"+c.service+"/"+c.set]; ok && c.State == engine.Running {
+		b := s.of(c)
+		if s.now.Before(left.Add(b.requests)) {
+			s.wrong("%s %s with requests in flight", kind, c.Name)
+		}
+		if s.now.Before(left.Add(b.tunnels)) && !s.isStopFirst(c.service) && !s.inUnit(c.service) {
+			s.wrong("%s %s with tunnels", kind, c.Name)
+		}
+	}
 	rep := s.report()
 	for _, sv := range s.acked {
 		s.mayLeave(c, kind, sv, rep[sv.Name])
@@ -641,6 +679,11 @@ func (s *sim) checkPairs() {
 		}
 		armed[c.service] = c.set
 	}
+}
+
+// inUnit says that a service is replaced as its unit is: stop-first here.
+func (s *sim) inUnit(name string) bool {
+	return s.app.Services["u"] != nil && name == "a"
 }
 
 func (s *sim) isStopFirst(name string) bool {
