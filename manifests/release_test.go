@@ -3,6 +3,7 @@ package manifests_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -224,8 +225,8 @@ func fill(v reflect.Value) {
 	case reflect.Map:
 		v.Set(reflect.ValueOf(map[string]string{"k": "v"}))
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i))
+		for _, field := range v.Fields() {
+			fill(field)
 		}
 	default:
 		panic(fmt.Sprintf("fill %s", v.Type()))
@@ -259,9 +260,7 @@ func TestReleaseProperties(t *testing.T) {
 		}
 		key := rapid.StringMatching(`[A-Z]{4}`).Draw(t, "key")
 		changed := map[string]string{key: "x"}
-		for k, v := range env {
-			changed[k] = v
-		}
+		maps.Copy(changed, env)
 		a.Services[2].Container.Environment = changed
 		if got, _ := a.Release("db", images(a)); got == want {
 			t.Fatalf("adding %s made no new release", key)

@@ -97,8 +97,7 @@ func (l *Loader) list(ctx context.Context, req manifests.LoadRequest) (manifests
 		return out, nil
 	}
 	out, err := l.run(ctx, req)
-	var dead *Died
-	if errors.As(err, &dead) {
+	if dead, ok := errors.AsType[*Died](err); ok {
 		return manifests.LoadResult{Diagnostics: manifests.Diagnostics{{
 			Reason:   status.LoadFailed,
 			Position: manifests.Position{File: req.Path + "/" + req.Environment},
@@ -197,9 +196,7 @@ func merge(out *manifests.LoadResult, part manifests.LoadResult) {
 	if out.AppInputs == nil {
 		out.AppInputs = map[string][]manifests.Input{}
 	}
-	for name, in := range part.AppInputs {
-		out.AppInputs[name] = in
-	}
+	maps.Copy(out.AppInputs, part.AppInputs)
 }
 
 func sortResult(out *manifests.LoadResult) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -256,9 +257,7 @@ func TestCache(t *testing.T) {
 	}
 	change := func(name, content string) map[string]string {
 		next := map[string]string{}
-		for k, v := range files {
-			next[k] = v
-		}
+		maps.Copy(next, files)
 		next[name] = content
 		return next
 	}

@@ -15,8 +15,8 @@ import (
 
 func TestEveryFieldHasARule(t *testing.T) {
 	check := func(typ reflect.Type, known func(string) bool, size int) {
-		for i := range typ.NumField() {
-			if name := typ.Field(i).Name; !known(name) {
+		for field := range typ.Fields() {
+			if name := field.Name; !known(name) {
 				t.Errorf("%s.%s has no rule", typ, name)
 			}
 		}
@@ -107,7 +107,8 @@ func TestComposeTightens(t *testing.T) {
 	no := false
 	p := manifests.Policy{Preset: manifests.PresetCompose, Privileged: &no, Binds: []string{"/srv"}}
 	v := found(p, manifests.Container{Privileged: true, Mounts: []manifests.Mount{
-		{Kind: manifests.MountHost, Source: "/srv"}, {Kind: manifests.MountHost, Source: "/srvx"},
+		{Kind: manifests.MountHost, Source: "/srv"},
+		{Kind: manifests.MountHost, Source: "/srvx"},
 		{Kind: manifests.MountHost, Source: "/srv/../etc"},
 	}})
 	var fields []string

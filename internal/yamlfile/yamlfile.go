@@ -124,10 +124,10 @@ func (d *decoder) checkMapping(n *yaml.Node, t reflect.Type, path string, depth 
 
 func (d *decoder) checkField(key, value *yaml.Node, t reflect.Type, at string, depth int) {
 	var known []string
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+	for field := range t.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		if name == key.Value {
-			d.check(value, t.Field(i).Type, at, depth+1)
+			d.check(value, field.Type, at, depth+1)
 			return
 		}
 		if name != "" && name != "-" {

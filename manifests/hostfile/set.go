@@ -21,8 +21,8 @@ func Settings() []string { return settings(hostType(), "") }
 
 func settings(t reflect.Type, prefix string) []string {
 	var paths []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
+		f := f
 		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if name == "" || name == "-" {
 			continue
@@ -83,7 +83,7 @@ func set(v reflect.Value, path, value string) error {
 }
 
 func setValue(f reflect.Value, value string) error {
-	if u, ok := f.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](f.Addr()); ok {
 		return u.UnmarshalText([]byte(value))
 	}
 	switch f.Kind() {

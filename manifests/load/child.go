@@ -56,6 +56,8 @@ func Main(ctx context.Context, in io.Reader, out, errs io.Writer) int {
 	return 0
 }
 
+// Limit sets the limits of the loader on this process: memory, CPU time, core
+// files, open files. A limit that is lower already stays.
 func Limit() error {
 	debug.SetMemoryLimit(softMemory)
 	for _, l := range []struct {

@@ -43,8 +43,8 @@ func walkTypes(t reflect.Type, table map[string]class, used map[string]bool, see
 		return
 	}
 	seen[t] = true
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
+		f := f
 		if _, ok := yamlName(f); !ok {
 			continue
 		}
@@ -162,8 +162,8 @@ func nameFields(t reflect.Type, keys map[string]string, seen map[reflect.Type]bo
 		return
 	}
 	seen[t] = true
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
+		f := f
 		if name, ok := yamlName(f); ok {
 			keys[t.Name()+"."+f.Name] = name
 			nameFields(f.Type, keys, seen)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,12 +74,8 @@ func (a *app) readVariables() bool {
 		a.envFile(filepath.Join(filepath.Dir(a.dir), ".env"))
 	}
 	a.envFile(filepath.Join(a.dir, ".env"))
-	for k, v := range a.req.Vars {
-		a.vars[k] = v
-	}
-	for k, v := range builtIn(a.req) {
-		a.vars[k] = v
-	}
+	maps.Copy(a.vars, a.req.Vars)
+	maps.Copy(a.vars, builtIn(a.req))
 	a.composeFile()
 	a.profiles = nil
 	for p := range strings.SplitSeq(a.vars["COMPOSE_PROFILES"], ",") {
@@ -140,18 +137,14 @@ func (a *app) envFile(path string) {
 		a.add(manifests.Diagnostic{Position: manifests.Position{File: file}, Message: fmt.Sprintf("read variables: %v", err)})
 		return
 	}
-	for k, v := range vars {
-		a.vars[k] = v
-	}
+	maps.Copy(a.vars, vars)
 }
 
 // checkEnvFile reports variables that a .env file uses and nobody sets. What
 // stands in single quotes is literal.
 func (a *app) checkEnvFile(file, text string) {
 	known := map[string]string{}
-	for k, v := range a.vars {
-		known[k] = v
-	}
+	maps.Copy(known, a.vars)
 	line := 0
 	for l := range strings.SplitSeq(text, "\n") {
 		line++

@@ -48,6 +48,7 @@ func (c *converter) run() {
 	c.units()
 	c.names()
 	c.rollout()
+	c.conflicts()
 	c.networks()
 	c.volumes()
 	c.positions()

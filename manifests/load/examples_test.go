@@ -37,9 +37,11 @@ func TestExamples(t *testing.T) {
 			"webhooks/reader worker stop-first", "webhooks/server endpoint stop-first",
 		}},
 		{"worker-fleet", "production", "work-1", map[string]string{"role": "workers"}, fleet, []string{"workers/worker worker stop-first"}},
-		{"streaming", "production", "edge-1", nil,
+		{
+			"streaming", "production", "edge-1", nil,
 			manifests.Policy{Preset: manifests.PresetStrict, Binds: []string{"/srv/images", "/var/log/containers"}},
-			[]string{"registry/registry endpoint stop-first", "site/web endpoint start-first"}},
+			[]string{"registry/registry endpoint stop-first", "site/web endpoint start-first"},
+		},
 		{"platform", "production", "infra-1", map[string]string{"role": "infrastructure"}, strict, []string{
 			"infrastructure/memcached endpoint start-first", "infrastructure/mysql endpoint stop-first",
 			"infrastructure/rabbitmq endpoint stop-first",

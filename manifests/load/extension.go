@@ -87,8 +87,10 @@ func (a *app) standby(s *settings, path string, v any) {
 	}
 	if _, mapping := v.(map[string]any); !mapping {
 		// The short form is a duration.
-		s.standbyFor = (&object{app: a, path: strings.TrimSuffix(path, ".standby"), used: map[string]bool{},
-			data: map[string]any{"standby": v}}).optional("standby")
+		s.standbyFor = (&object{
+			app: a, path: strings.TrimSuffix(path, ".standby"), used: map[string]bool{},
+			data: map[string]any{"standby": v},
+		}).optional("standby")
 		return
 	}
 	o := a.object(path, v)

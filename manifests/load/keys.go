@@ -1,6 +1,7 @@
 package load
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -55,17 +56,15 @@ func (s *scan) knownKeys(v *value, t reflect.Type, path string) {
 // yamlFields returns the types of a struct's keys, inline structs included.
 func yamlFields(t reflect.Type) map[string]reflect.Type {
 	fields := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
+		f := f
 		name, ok := yamlName(f)
 		switch {
 		case !ok || f.Type == reflect.TypeFor[types.Extensions]():
 		case name != "":
 			fields[name] = f.Type
 		default:
-			for key, ft := range yamlFields(f.Type) {
-				fields[key] = ft
-			}
+			maps.Copy(fields, yamlFields(f.Type))
 		}
 	}
 	return fields

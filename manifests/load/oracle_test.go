@@ -214,8 +214,7 @@ func ask(t *testing.T, dir, program string, args ...string) []byte {
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
 	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		t.Fatalf("%s: %v: %s", filepath.Base(program), err, exit.Stderr)
 	}
 	if err != nil {

@@ -109,10 +109,10 @@ func (a *app) placedHere() *manifests.Diagnostic {
 		return nil
 	}
 	if text, ok := a.env.Apps[a.name]; ok {
-		return a.placeBy(text, a.places["apps."+a.name], "apps."+a.name)
+		return a.placeBy([]string{text}, a.places["apps."+a.name], "apps."+a.name)
 	}
 	if v := a.scan.extension(); v != nil {
-		return a.placeBy(strings.Join(v.values(), ", "), v.pos, "x-remora.hosts")
+		return a.placeBy(v.list, v.pos, "x-remora.hosts")
 	}
 	if done, d := a.placeByConstraints(); done {
 		return d
@@ -127,16 +127,22 @@ func (a *app) placedHere() *manifests.Diagnostic {
 	}
 }
 
-func (a *app) placeBy(text string, pos manifests.Position, field string) *manifests.Diagnostic {
-	ok, err := a.host().expression(text)
-	if err != nil {
-		a.add(manifests.Diagnostic{Position: pos, Field: field, Value: text, Message: err.Error()})
+// placeBy judges a list of placements, of which one must hold.
+func (a *app) placeBy(list []string, pos manifests.Position, field string) *manifests.Diagnostic {
+	here := false
+	for _, text := range list {
+		ok, err := a.host().expression(text)
+		if err != nil {
+			a.add(manifests.Diagnostic{Position: pos, Field: field, Value: text, Message: err.Error()})
+			return nil
+		}
+		here = here || ok
+	}
+	if here {
+		a.single = a.single || len(list) == 1 && singular(list[0])
 		return nil
 	}
-	if ok {
-		a.single = a.single || singular(text)
-		return nil
-	}
+	text := strings.Join(list, ", ")
 	return &manifests.Diagnostic{
 		Position: pos, Reason: status.NotPlaced, Field: field, Value: text,
 		Message: fmt.Sprintf("%s is placed on %q, which is not this host", a.name, text),
@@ -202,8 +208,6 @@ type hosts struct {
 	pos  manifests.Position
 	list []string
 }
-
-func (h *hosts) values() []string { return h.list }
 
 type constraint struct {
 	text  string

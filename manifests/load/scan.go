@@ -1,7 +1,9 @@
 package load
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -110,7 +112,7 @@ func (s *scan) open(path string, from manifests.Position, field string) []*value
 	}
 	docs, err := parse(s.app.shown(path), data)
 	if err != nil {
-		if p, ok := err.(*placed); ok {
+		if p, ok := errors.AsType[*placed](err); ok {
 			fail(p.Position, p.message)
 		} else {
 			fail(manifests.Position{File: s.app.shown(path)}, err.Error())
@@ -248,13 +250,9 @@ func (s *scan) includeEnv(o origin, item *value, base, field string) map[string]
 		if err != nil {
 			s.failAt(item.pos, field, "", "read variables of %q: %v", s.app.shown(path), err)
 		}
-		for k, v := range vars {
-			env[k] = v
-		}
+		maps.Copy(env, vars)
 	}
-	for k, v := range o.env {
-		env[k] = v
-	}
+	maps.Copy(env, o.env)
 	return env
 }
 

@@ -73,11 +73,10 @@ type placed struct {
 	message string
 }
 
-func (e *placed) Error() string { return e.Position.String() + ": " + e.message }
+func (e *placed) Error() string { return e.String() + ": " + e.message }
 
 func syntaxError(file string, err error) error {
-	var one *yaml.LoadError
-	if errors.As(err, &one) {
+	if one, ok := errors.AsType[*yaml.LoadError](err); ok {
 		return &placed{manifests.Position{File: file, Line: one.Mark.Line, Column: one.Mark.Column}, one.Message}
 	}
 	return &placed{manifests.Position{File: file}, err.Error()}
