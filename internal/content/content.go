@@ -291,7 +291,8 @@ func blobName(mode, id string, o Ownership) (string, error) {
 	if len(id) != 40 || strings.Trim(id, "0123456789abcdef") != "" {
 		return "", fmt.Errorf("%q is no object id", id)
 	}
-	name := mode + "-" + id
+	var name strings.Builder
+	name.WriteString(mode + "-" + id)
 	for _, v := range []struct{ mark, value string }{{"u", o.UID}, {"g", o.GID}} {
 		if v.value == "" {
 			continue
@@ -300,15 +301,15 @@ func blobName(mode, id string, o Ownership) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("%sid %q is no number; the names of a container's users are not known on the host", v.mark, v.value)
 		}
-		name += "-" + v.mark + strconv.FormatUint(n, 10)
+		name.WriteString("-" + v.mark + strconv.FormatUint(n, 10))
 	}
 	if o.Mode != nil {
 		if *o.Mode > 0o777 {
 			return "", fmt.Errorf("mode %#o has more than permission bits", *o.Mode)
 		}
-		name += "-m" + strconv.FormatUint(uint64(*o.Mode), 8)
+		name.WriteString("-m" + strconv.FormatUint(uint64(*o.Mode), 8))
 	}
-	return name, nil
+	return name.String(), nil
 }
 
 // same says whether a blob on disk is the file; a file's mode may have been

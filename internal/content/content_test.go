@@ -3,6 +3,7 @@ package content_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -239,7 +240,14 @@ func TestAlteredBlobIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer mounted.Close()
+	t.Cleanup(func() {
+		if got, err := io.ReadAll(mounted); err != nil || string(got) != "evil" {
+			t.Errorf("who had it mounted reads %q, %v", got, err)
+		}
+		if err := mounted.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	write(t, filepath.Join(path, "a"), "evil", 0o644)
 
 	next, err := content.New(state)

@@ -95,7 +95,7 @@ func TestOfStaysInside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
+	t.Cleanup(func() { _ = root.Close() })
 	if o, err := gitid.Of(root, "up/secret"); err == nil {
 		t.Errorf("read %v through a link that leaves the folder", o)
 	}

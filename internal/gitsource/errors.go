@@ -23,7 +23,7 @@ import (
 // Error is why a source could not be read. The revision that was in force
 // before stays in force.
 type Error struct {
-	// Reason is GitOperationFailed or AuthenticationFailed.
+	// Reason is GitOperationFailed, AuthenticationFailed or DiskLow.
 	Reason status.Reason
 	// Source is the source's name, Op what was done, such as
 	// "fetch https://git.example.com/fleet.git".
@@ -93,6 +93,9 @@ func classify(ctx context.Context, err error) *Error {
 		return known
 	case ctx.Err() != nil:
 		return &Error{Reason: status.GitOperationFailed, Err: context.Cause(ctx), cause: causeNetwork}
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return answer(status.DiskLow, "free space in the state folder", err)
 	}
 	err = open(err)
 	if e := classifyIdentity(err); e != nil {
@@ -175,8 +178,7 @@ func isNetwork(err error) bool {
 // clean drops the address that net/http puts in front: the operation names it,
 // without credentials.
 func clean(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

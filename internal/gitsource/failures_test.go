@@ -1,6 +1,7 @@
 package gitsource
 
 import (
+	"crypto/rand"
 	"errors"
 	"net"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -368,6 +370,47 @@ func TestSecondTry(t *testing.T) {
 	mustFetch(t, openSource(t, manifests.Source{URL: web.url}, Options{}))
 	if !failed {
 		t.Error("the server was not asked")
+	}
+}
+
+// On a full disk the revision in force stays, nothing is left behind, and the
+// next fetch after space was made works.
+func TestDiskFull(t *testing.T) {
+	r := newRepo(t)
+	sha := r.commit("a", "1")
+	state := t.TempDir()
+	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("needs the right to mount a tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(state, 0); err != nil {
+			t.Errorf("a file of the state folder is still open: %v", err)
+		}
+	})
+	var sources []*Source
+	for name, url := range map[string]string{"file": r.fileURL(), "http": r.serveHTTP((*httptest.Server).Start).url} {
+		s := openSource(t, manifests.Source{Name: name, URL: url}, Options{State: state})
+		mustFetch(t, s)
+		sources = append(sources, s)
+	}
+	random := make([]byte, 2<<20)
+	_, err := rand.Read(random)
+	check(t, err)
+	r.commit("big", string(random))
+	for _, s := range sources {
+		rev, err := s.Fetch(t.Context())
+		wantError(t, err, status.DiskLow, "no space left", "free space")
+		if rev.SHA != sha {
+			t.Errorf("in force: %+v", rev)
+		}
+		wantNames(t, s.revs.dir, sha, sha+".json")
+	}
+	r.git(r.work, "reset", "-q", "--hard", sha)
+	small := r.commit("a", "2")
+	for _, s := range sources {
+		if rev := mustFetch(t, s); rev.SHA != small {
+			t.Errorf("with space: %+v", rev)
+		}
 	}
 }
 

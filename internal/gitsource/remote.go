@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 	"github.com/go-git/go-git/v5/plumbing/storer"
-	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // depth is how many commits are fetched, to tell a rewritten branch.
@@ -63,13 +60,9 @@ func (r *packRemote) objects(ctx context.Context, dir string, id plumbing.Hash) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, ignoreClosed(res.Close())) }()
-	store := filesystem.NewStorageWithOptions(osfs.New(dir), cache.NewObjectLRU(cacheSize), filesystem.Options{
-		ExclusiveAccess:      true,
-		KeepDescriptors:      true,
-		LargeObjectThreshold: 1 << 20,
-	})
-	if err := packfile.UpdateObjectStorage(store, r.pack(req, res)); err != nil {
-		return nil, fmt.Errorf("read pack: %w", errors.Join(err, store.Close()))
+	store, err := storePack(dir, r.pack(req, res))
+	if err != nil {
+		return nil, fmt.Errorf("read pack: %w", err)
 	}
 	out := &objects{EncodedObjectStorer: store, shallow: map[plumbing.Hash]bool{}, close: store.Close}
 	for _, h := range res.Shallows {
