@@ -1,6 +1,7 @@
 package ambassador
 
 import (
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -17,8 +18,38 @@ type want struct {
 	arrived    time.Time
 	// tried are endpoints that cannot be reached; they are not chosen again.
 	tried []*endpoint
+	// slow says that one of them did not refuse but took too long, and since
+	// is when the first one failed.
+	slow  bool
+	since time.Time
 	// gone says whether the client has left.
 	gone func() bool
+}
+
+// slowLimit is for how long after its first failure a request goes round again
+// when endpoints took too long to connect, which may be a busy host's fault.
+const slowLimit = 3 * time.Second
+
+// errUnreached says that every endpoint was tried.
+var errUnreached = &refusal{status: 502, text: "remora: no instance could be reached"}
+
+// failed notes an endpoint that could not be connected to.
+func (w *want) failed(ep *endpoint, err error) {
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
+	w.tried = append(w.tried, ep)
+	w.slow = w.slow || cause(err) == timedOut
+}
+
+// again says whether all endpoints may be tried once more, after acquire
+// failed. Nothing was sent yet.
+func (w *want) again(err error) bool {
+	if !w.slow || !errors.Is(err, errUnreached) || time.Since(w.since) > slowLimit || w.gone() {
+		return false
+	}
+	w.tried, w.slow = w.tried[:0], false
+	return true
 }
 
 // refusal is why a request is not sent.
@@ -122,7 +153,7 @@ func (sv *serviceView) decide(tried []*endpoint) decision {
 		return decision{why: "the host was restarted and its containers are not confirmed yet"}
 	}
 	if len(tried) > 0 {
-		return decision{err: &refusal{status: 502, text: "remora: no instance could be reached"}}
+		return decision{err: errUnreached}
 	}
 	return decision{err: &refusal{status: 503, text: "remora: no instance is running", retryAfter: 1}}
 }

@@ -20,10 +20,9 @@ import (
 const (
 	// headLimit is how long a request's head may take from its first byte.
 	headLimit = 10 * time.Second
-	// idleLimit is how long a client connection may be idle.
-	idleLimit = 75 * time.Second
-	// bufferedIdle is about how long an idle connection keeps its buffer.
-	bufferedIdle = 4 * time.Second
+	// idleLimit is about how long a client connection may be idle: never less
+	// than half of it.
+	idleLimit = 120 * time.Second
 	// writeLimit is how long a write to a client may make no progress.
 	writeLimit = 60 * time.Second
 )
@@ -67,8 +66,8 @@ func (wk *Worker) newConn(c *net.TCPConn, key traffic.ListenerKey, protocol traf
 		return nil, err
 	}
 	k := &conn{wk: wk, key: key, protocol: protocol, c: c, raw: raw, first: true, arrived: time.Now()}
-	if ap, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-		k.peer = ap.Addr().Unmap()
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		k.peer = a.AddrPort().Addr().Unmap().WithZone("")
 	}
 	return k, nil
 }
@@ -127,28 +126,23 @@ func (k *conn) write(b []byte) error {
 	return err
 }
 
-// await waits for the first byte of a request. An idle connection gives its
-// buffer back after a while. False is the connection's end.
+// await waits for the first byte of a request. An idle connection holds no
+// buffer. False is the connection's end.
 func (k *conn) await() bool {
-	if k.br == nil {
-		k.br = k.wk.readers.get(k.c)
-	}
-	if k.br.Buffered() > 0 {
+	if k.br != nil && k.br.Buffered() > 0 {
 		k.arrived = time.Now()
 		return true
 	}
-	k.readDeadline(bufferedIdle)
-	_, err := k.br.Peek(1)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if k.br != nil {
 		k.wk.readers.put(k.br)
 		k.br = nil
-		k.readDeadline(idleLimit)
-		if !readable(k.raw) {
-			return false
-		}
-		k.br = k.wk.readers.get(k.c)
-		_, err = k.br.Peek(1)
 	}
+	k.readDeadline(idleLimit)
+	if !readable(k.raw) {
+		return false
+	}
+	k.br = k.wk.readers.get(k.c)
+	_, err := k.br.Peek(1)
 	k.arrived = time.Now()
 	return err == nil
 }

@@ -187,8 +187,11 @@ func quietEnd(up *upstream) bool {
 // its endpoints. br holds bytes that were read already, or is nil.
 func (k *conn) tunnel(br *bufio.Reader) {
 	w := want{listener: k.key, tunnel: true, arrived: k.arrived, gone: k.gone}
-	for range maxAttempts {
+	for {
 		cl, err := k.wk.acquire(&w)
+		if err != nil && w.again(err) {
+			continue
+		}
 		if err != nil {
 			_ = k.c.SetLinger(0)
 			return
@@ -198,7 +201,7 @@ func (k *conn) tunnel(br *bufio.Reader) {
 			ep := cl.ev.ep
 			cl.rv.rel.connectErrors.Add(1)
 			ep.connectFailed(cl.port, err, func() { k.wk.healthChanged(ep) })
-			w.tried = append(w.tried, ep)
+			w.failed(ep, err)
 			cl.end(k.wk.changed.fire)
 			continue
 		}

@@ -164,6 +164,9 @@ func (e *endpoint) answered(ok bool) {
 	e.strikes.Add(1)
 }
 
+// timedOut is the cause of what took too long.
+const timedOut = "timed out"
+
 // cause is the innermost reason of a network error, as people read it.
 func cause(err error) string {
 	var op *net.OpError
@@ -172,7 +175,7 @@ func cause(err error) string {
 	}
 	var sys interface{ Timeout() bool }
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &sys) && sys.Timeout() {
-		return "timed out"
+		return timedOut
 	}
 	for _, no := range []syscall.Errno{unix.ECONNREFUSED, unix.ECONNRESET, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EPIPE} {
 		if errors.Is(err, no) {

@@ -27,6 +27,8 @@ const (
 	// client left, and lastLook how long it pauses between looks at most.
 	firstLook = 20 * time.Millisecond
 	lastLook  = 2 * time.Second
+	// keptHead is the largest buffer for heads that an idle connection keeps.
+	keptHead = 2 << 10
 	// copyBuffer is the size of what bodies go through.
 	copyBuffer = 32 << 10
 )
@@ -81,6 +83,9 @@ func (k *conn) exchange() bool {
 	}
 	for attempt := 1; ; attempt++ {
 		cl, err := k.wk.acquire(&x.want)
+		if err != nil && x.want.again(err) {
+			continue
+		}
 		if err != nil {
 			return x.refused(err)
 		}
@@ -96,7 +101,7 @@ func (k *conn) exchange() bool {
 			return false
 		case out == deserted:
 			return false
-		case attempt < maxAttempts && x.mayRepeat(out):
+		case (attempt < maxAttempts || out == unsent) && x.mayRepeat(out):
 			continue
 		}
 		return x.giveUp(out)
@@ -118,7 +123,7 @@ func (x *exchange) finish() {
 	if x.charged > 0 {
 		x.k.wk.replay.Add(-x.charged)
 	}
-	if cap(x.out) > replayLimit/2 {
+	if cap(x.out) > keptHead {
 		x.out = nil
 	}
 	if cap(x.kept) > 0 {
@@ -251,7 +256,7 @@ func (x *exchange) attempt() outcome {
 	if err != nil {
 		x.claim.rv.rel.connectErrors.Add(1)
 		ep.connectFailed(x.claim.port, err, func() { x.k.wk.healthChanged(ep) })
-		x.want.tried = append(x.want.tried, ep)
+		x.want.failed(ep, err)
 		return unsent
 	}
 	x.up = up

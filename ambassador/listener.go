@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/remorahq/remora/internal/traffic"
@@ -16,7 +17,7 @@ type listener struct {
 	key      traffic.ListenerKey
 	inode    uint64
 	ln       *net.TCPListener
-	protocol traffic.Protocol
+	protocol atomic.Pointer[traffic.Protocol]
 	accepts  bool
 	done     sync.WaitGroup
 }
@@ -42,44 +43,50 @@ func (wk *Worker) openListeners(ctx context.Context, v *view) {
 		}
 	}
 	failures := v.failures
+	same := make(map[string]bool) // namespaces that are still the ones we opened in
 	for key, lv := range v.listeners {
-		if f, ok := wk.openListener(ctx, v, key, lv); !ok {
-			failures = append(failures, f)
+		if err := wk.openListener(ctx, v, lv, same); err != nil {
+			inUse := new(InUse)
+			failures = append(failures, traffic.ListenFailure{ListenerKey: key, Owner: lv.spec.Owner, Error: err.Error(), InUse: errors.As(err, &inUse)})
 		}
 	}
 	wk.failures.Store(&failures)
 }
 
-func (wk *Worker) openListener(ctx context.Context, v *view, key traffic.ListenerKey, lv *listenerView) (traffic.ListenFailure, bool) {
-	fail := func(err error) (traffic.ListenFailure, bool) {
-		inUse := new(InUse)
-		f := traffic.ListenFailure{ListenerKey: key, Owner: lv.spec.Owner, Error: err.Error(), InUse: errors.As(err, &inUse)}
-		return f, false
-	}
+// openListener opens one listener, unless it is open in the right namespace. A
+// namespace that was made anew has the same path and other listeners, so the
+// holder is asked about one listener of each.
+func (wk *Worker) openListener(ctx context.Context, v *view, lv *listenerView, same map[string]bool) error {
+	key := lv.spec.ListenerKey
 	path, ok := namespacePath(v.table, key.Namespace)
 	if !ok {
-		return fail(fmt.Errorf("network namespace %q is not in the table", key.Namespace))
+		return fmt.Errorf("network namespace %q is not in the table", key.Namespace)
 	}
 	have := wk.listeners[key]
-	if have != nil && path == "" && have.protocol == lv.spec.Protocol {
-		return traffic.ListenFailure{}, true
+	if have != nil {
+		have.protocol.Store(&lv.spec.Protocol)
+		if path == "" || same[path] {
+			return nil
+		}
 	}
 	inode := uint64(0)
-	if have != nil && have.protocol == lv.spec.Protocol {
+	if have != nil {
 		inode = have.inode
 	}
 	ln, inode, err := wk.opt.Opener.Open(ctx, key, path, inode)
-	if err != nil {
-		return fail(err)
-	}
-	if ln == nil {
-		return traffic.ListenFailure{}, true
-	}
-	if have != nil {
+	switch {
+	case err != nil:
+		return err
+	case ln == nil:
+		same[path] = true
+		return nil
+	case have != nil:
 		have.close()
 	}
-	wk.listeners[key] = &listener{key: key, inode: inode, ln: ln, protocol: lv.spec.Protocol}
-	return traffic.ListenFailure{}, true
+	l := &listener{key: key, inode: inode, ln: ln}
+	l.protocol.Store(&lv.spec.Protocol)
+	wk.listeners[key] = l
+	return nil
 }
 
 // namespacePath finds the file of a network namespace; the empty name is the
@@ -97,8 +104,11 @@ func namespacePath(t *traffic.Table, name string) (string, bool) {
 }
 
 // acceptListeners begins to accept on listeners that were opened, now that
-// their routes are in force.
-func (wk *Worker) acceptListeners(*view) {
+// their routes are in force, if the worker leads.
+func (wk *Worker) acceptListeners() {
+	if !wk.leads {
+		return
+	}
 	for _, l := range wk.listeners {
 		if !l.accepts {
 			l.accepts = true
@@ -119,7 +129,7 @@ func (wk *Worker) retryListeners() {
 	defer cancel()
 	v := wk.view.Load()
 	wk.openListeners(ctx, v)
-	wk.acceptListeners(v)
+	wk.acceptListeners()
 	if len(*wk.failures.Load()) != before {
 		wk.changed.fire()
 	}
@@ -146,7 +156,7 @@ func (wk *Worker) accept(l *listener) {
 			}
 			continue
 		}
-		k, err := wk.newConn(c, l.key, l.protocol)
+		k, err := wk.newConn(c, l.key, *l.protocol.Load())
 		if err != nil {
 			_ = c.Close()
 			continue

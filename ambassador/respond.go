@@ -174,6 +174,7 @@ func (x *exchange) startPump() bool {
 		piece = piece[n:]
 	}
 	p := &pump{up: x.up, end: make(chan struct{})}
+	p.read.Store(x.body.Done())
 	x.pump = p
 	x.k.readBy = time.Time{}
 	go func() {

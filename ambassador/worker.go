@@ -128,11 +128,15 @@ func BootID() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// LoadTable serves the table on disk, the previous copy if that is damaged.
-// Without any it serves nothing and is no error.
+// LoadTable makes the table on disk ready to serve, the previous copy if that
+// is damaged. Without any it is no error. Nothing is accepted before Lead.
 func (wk *Worker) LoadTable(ctx context.Context) error {
 	wk.mu.Lock()
 	defer wk.mu.Unlock()
+	return wk.loadLocked(ctx)
+}
+
+func (wk *Worker) loadLocked(ctx context.Context) error {
 	t := new(traffic.Table)
 	recovery, err := wk.store.Load(t)
 	if recovery != nil {
@@ -208,7 +212,7 @@ func (wk *Worker) applyLocked(ctx context.Context, t *traffic.Table) {
 		sv.svc.wake.fire()
 	}
 	close(old.superseded)
-	wk.acceptListeners(v)
+	wk.acceptListeners()
 	for _, e := range gone {
 		e.retire()
 	}
@@ -246,13 +250,15 @@ func (wk *Worker) Changed() <-chan struct{} { return wk.changed.wait() }
 // Upgrade starts a successor and returns when it leads.
 func (wk *Worker) Upgrade(ctx context.Context) error { return wk.opt.Opener.Upgrade(ctx) }
 
-// Lead lets the worker take tables. The table on disk may have been replaced
-// by its predecessor since it was loaded.
+// Lead lets the worker accept connections and take tables. Its predecessor may
+// have written another table since this one was loaded; it does neither any
+// more, so that no two workers accept by different tables.
 func (wk *Worker) Lead(ctx context.Context) error {
-	err := wk.LoadTable(ctx)
 	wk.mu.Lock()
 	defer wk.mu.Unlock()
+	err := wk.loadLocked(ctx)
 	wk.leads = true
+	wk.acceptListeners()
 	wk.changed.fire()
 	return err
 }

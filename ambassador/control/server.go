@@ -124,6 +124,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	flush := http.NewResponseController(w)
 	for {
+		begun := time.Now()
 		changed := s.backend.Changed()
 		data, err := json.Marshal(s.backend.Report())
 		if err != nil {
@@ -136,8 +137,16 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 		if err := flush.Flush(); err != nil {
 			return
 		}
+		cost := time.Since(begun)
 		select {
 		case <-changed:
+		case <-r.Context().Done():
+			return
+		}
+		// Changes come in bursts: gather them, for longer where a report costs
+		// more.
+		select {
+		case <-time.After(min(max(2*cost, time.Millisecond), 20*time.Millisecond)):
 		case <-r.Context().Done():
 			return
 		}

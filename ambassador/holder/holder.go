@@ -59,6 +59,7 @@ type holder struct {
 	numbers   int
 	crashes   int
 	restart   <-chan time.Time
+	handover  <-chan time.Time // when the successor leads, quiet or not
 	stop      bool
 }
 
@@ -118,6 +119,12 @@ func (h *holder) loop(ctx context.Context, signals <-chan os.Signal) {
 		case <-h.restart:
 			h.restart = nil
 			h.replaceCurrent()
+		case <-h.handover:
+			h.handover = nil
+			if h.next != nil && h.next.ready {
+				h.log.Error("the former worker does not hand over, kill it", "worker", h.current.number)
+				_ = h.current.cmd.Process.Kill()
+			}
 		case <-tick.C:
 			h.sd.watchdog()
 			h.killSilent()
@@ -211,6 +218,7 @@ func (h *holder) ready(w *worker) {
 		h.lead(w)
 	case h.next:
 		h.send(h.current, handoff.Message{Op: handoff.Drain}, nil)
+		h.handover = time.After(starting)
 	}
 }
 
@@ -229,7 +237,7 @@ func (h *holder) link(young, old *worker) {
 
 func (h *holder) lead(w *worker) {
 	if w == h.next {
-		h.next = nil
+		h.next, h.handover = nil, nil
 	}
 	h.current = w
 	h.send(w, handoff.Message{Op: handoff.Lead}, h.files.control)

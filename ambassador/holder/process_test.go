@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 
 // proc is a running ambassador.
 type proc struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	run    string
 	state  string
@@ -76,7 +76,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func start(t *testing.T, dir string) *proc {
+func start(t testing.TB, dir string) *proc {
 	t.Helper()
 	p := &proc{t: t, run: filepath.Join(dir, "run"), state: filepath.Join(dir, "state"), log: &lockedBuffer{}, ended: make(chan struct{})}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -110,7 +110,7 @@ func (p *proc) report() (traffic.Report, error) {
 }
 
 // poll waits for a real condition.
-func poll(t *testing.T, what string, ok func() bool) {
+func poll(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -206,7 +206,7 @@ func (b *backend) rel(name string, state traffic.ReleaseState) traffic.Release {
 	}}
 }
 
-func freePort(t *testing.T) uint16 {
+func freePort(t testing.TB) uint16 {
 	t.Helper()
 	l, err := net.Listen("tcp", ":0")
 	if err != nil {
@@ -451,7 +451,7 @@ type rawConn struct {
 	br *bufio.Reader
 }
 
-func dial(t *testing.T, port uint16) rawConn {
+func dial(t testing.TB, port uint16) rawConn {
 	t.Helper()
 	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
