@@ -12,17 +12,23 @@ import (
 
 // newInstance is a container that is yet to be made.
 func (t *turn) newInstance(name string, r *ledger.Release, index int) ledger.Instance {
-	base := fmt.Sprintf("%s-%s-%s-%d", t.app.Project, name, manifests.Release(r.ID).Short(), index)
-	free := base
-	for n := 2; t.taken(free); n++ {
-		free = fmt.Sprintf("%s.%d", base, n)
-	}
+	free := t.freeName(name, r, index)
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d", t.app.ID(), free, r.Hostrev, t.now().UnixNano()))
 	i := ledger.Instance{Index: index, Name: free, Key: hex.EncodeToString(sum[:])[:16]}
 	if s := t.app.Services[name]; s != nil && !r.Service.AnonymousFresh {
 		i.Anonymous = s.Anonymous[index]
 	}
 	return i
+}
+
+// freeName is a name by release and index that nothing has.
+func (t *turn) freeName(name string, r *ledger.Release, index int) string {
+	base := fmt.Sprintf("%s-%s-%s-%d", t.app.Project, name, manifests.Release(r.ID).Short(), index)
+	free := base
+	for n := 2; t.taken(free); n++ {
+		free = fmt.Sprintf("%s.%d", base, n)
+	}
+	return free
 }
 
 // taken says that an instance or a container has a name.
@@ -57,7 +63,7 @@ func (t *turn) names() {
 				i := &d.Instances[k]
 				if c, ok := t.container(i); ok && c.Name == nice && !(d == serving && k == 0) {
 					free = false
-					t.rename(name, d, i, i.Name)
+					t.rename(name, d, i, t.ownName(name, nice, d, i))
 				}
 			}
 		}
@@ -76,6 +82,16 @@ func (t *turn) names() {
 func (t *turn) steadyName(name string) bool {
 	c := t.change(name)
 	return c == nil || c.Action != ledger.Replace || !c.Holding && !c.Disarmed
+}
+
+// ownName is what a container is called that does not serve: the name that it
+// was made with. A ledger that was made anew knows some by nothing but the
+// name that people know; those get one by their release.
+func (t *turn) ownName(name, nice string, d *ledger.Deployed, i *ledger.Instance) string {
+	if i.Name != nice {
+		return i.Name
+	}
+	return t.freeName(name, &d.Release, i.Index)
 }
 
 func (t *turn) rename(name string, d *ledger.Deployed, i *ledger.Instance, to string) {
