@@ -345,6 +345,17 @@ func (h *Host) WaitApp(t rig.TB, app string, within time.Duration, what string, 
 	})
 }
 
+// Close stops the agent and the ambassador and removes what remora made on the
+// engine, so that another host may follow on it before the test ends.
+func (h *Host) Close(t rig.TB) {
+	t.Helper()
+	h.clean(t)
+	if a := h.Ambassador(); a != nil && a.Alive() == nil {
+		a.Stop(t, 20*time.Second)
+	}
+	h.removeNamespaces()
+}
+
 // clean removes what remora made on the engine.
 func (h *Host) clean(t rig.TB) {
 	if a := h.Agent(); a != nil && a.Alive() == nil {
