@@ -79,7 +79,7 @@ func measure(t rig.TB, e *rig.Engine, s settings, c one) result {
 		returned, returnKnown = append(returned, ms(all)), append(returnKnown, ms(known))
 		settled(t, h)
 	}
-	h.Agent().Stop(t, 20*time.Second)
+	h.Close(t)
 	return result{
 		floor: median(floor), remora: median(remora), remoraKnown: median(remoraKnown),
 		returned: median(returned), returnKnown: median(returnKnown),

@@ -31,7 +31,7 @@ func idle(t rig.TB, e *rig.Engine, s settings, f *figures) {
 	for _, pid := range ambassadorPIDs(t, h) {
 		f.ambassador += memory(t, pid)
 	}
-	h.Agent().Stop(t, 20*time.Second)
+	h.Close(t)
 }
 
 // rest lets time pass; what is measured is that nothing happens.
