@@ -45,14 +45,13 @@ func (e *Engine) Exec(ctx context.Context, id string, h manifests.Hook, timeout 
 }
 
 func (e *Engine) runExec(ctx context.Context, id, exec string) (engine.Output, error) {
-	stream, err := e.client().ContainerExecAttach(ctx, exec, container.ExecAttachOptions{})
-	if err != nil {
-		return engine.Output{}, err
-	}
 	output := newTail(execOutput)
-	err = copyUntil(ctx, stream, output)
+	stream, err := e.client().ContainerExecAttach(ctx, exec, container.ExecAttachOptions{})
+	if err == nil {
+		err = copyUntil(ctx, stream, output)
+	}
 	if ctx.Err() != nil {
-		e.killExec(context.WithoutCancel(ctx), id, exec)
+		e.killExec(ctx, id, exec)
 		return engine.Output{ExitCode: -1, Text: output.bytes()}, ctx.Err()
 	}
 	if err != nil {
@@ -83,18 +82,48 @@ func (e *Engine) exitCode(ctx context.Context, exec string) (int, error) {
 	})
 }
 
-// killExec kills the process of an exec, if it is one of this container as
-// seen from here: the pid is the engine's, and may mean another process to us.
+// killWithin is how long the end of an exec is seen to, and killEvery how
+// often it is looked at.
+const (
+	killWithin = 30 * time.Second
+	killEvery  = 50 * time.Millisecond
+)
+
+// killExec ends an exec that nobody waits for any more. That may be one that
+// the engine has yet to start: it is looked at until it has ended.
 func (e *Engine) killExec(ctx context.Context, id, exec string) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
+	e.background(context.WithoutCancel(ctx), func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, killWithin)
+		defer cancel()
+		tick := time.NewTicker(killEvery)
+		defer tick.Stop()
+		for {
+			ended, err := e.killOnce(ctx, id, exec)
+			if ended {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				e.log.Warn("a command that took too long may still run", "container", short(id), "err", err)
+				return
+			}
+		}
+	})
+}
+
+// killOnce kills the process of an exec, if it is one of this container as
+// seen from here: the pid is the engine's, and may mean another process to
+// us. An exec that has ended keeps its pid, one to be started has none.
+func (e *Engine) killOnce(ctx context.Context, id, exec string) (ended bool, err error) {
 	state, err := e.client().ContainerExecInspect(ctx, exec)
-	if err != nil || !state.Running || state.Pid <= 0 {
-		return
+	if err = classify(err); err != nil {
+		return errors.Is(err, engine.ErrNotFound), err
 	}
-	if err := killIn(id, state.Pid); err != nil {
-		e.log.Warn("a command that took too long still runs", "container", short(id), "pid", state.Pid, "err", err)
+	if !state.Running {
+		return state.Pid > 0, nil
 	}
+	return false, killIn(id, state.Pid)
 }
 
 // killIn kills pid, which must be in the container's cgroup. The descriptor

@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -24,7 +25,7 @@ func TestLifecycle(t *testing.T) {
 		a := newApp(t, e, d)
 		front, back := a.network(t, "front", "10.77.0.0/24"), a.network(t, "back", "10.77.1.0/24")
 		must(t, d.EnsureVolume(t.Context(), engine.VolumeSpec{Name: a.name + "_data", Labels: a.labels(nil)}))
-		t.Cleanup(func() { _ = e.Do(t.Context(), "DELETE", "/volumes/"+a.name+"_data", nil, nil) })
+		t.Cleanup(func() { _ = e.Do(context.WithoutCancel(t.Context()), "DELETE", "/volumes/"+a.name+"_data", nil, nil) })
 		want := map[string]netip.Addr{front.Name: netip.MustParseAddr("10.77.0.200"), back.Name: netip.MustParseAddr("10.77.1.200")}
 		spec := a.create("web", "aaaa", func(c *engine.Create) {
 			c.Networks = []engine.Endpoint{
@@ -76,10 +77,11 @@ func TestLifecycle(t *testing.T) {
 		}
 		must(t, d.Kill(ctx, id, "SIGUSR1"))
 		rig.Eventually(t, 5*time.Second, "wait for the signal", func() error {
-			if out, err := d.Logs(ctx, id, 4096); err != nil || strings.Count(string(out.Text), "signal user defined signal 1") != 1 {
-				return fmt.Errorf("%v: %s", err, out.Text)
+			out, err := d.Logs(ctx, id, 4096)
+			if err == nil && strings.Count(string(out.Text), "signal user defined signal 1") != 1 {
+				err = fmt.Errorf("not sent once: %s", out.Text)
 			}
-			return nil
+			return err
 		})
 		twice("pause", func() error { return d.Pause(ctx, id) })
 		twice("stop while paused", func() error { return d.Stop(ctx, id, "", 5*time.Second) })

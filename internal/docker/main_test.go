@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -89,7 +90,7 @@ func (a *app) network(t *testing.T, key string, subnet string) engine.Network {
 		}},
 	})
 	must(t, err)
-	t.Cleanup(func() { _ = a.engine.RemoveNetwork(t.Context(), n.Name) })
+	t.Cleanup(func() { _ = a.engine.RemoveNetwork(context.WithoutCancel(t.Context()), n.Name) })
 	return n
 }
 
@@ -125,7 +126,7 @@ func (a *app) make(t *testing.T, c engine.Create) string {
 
 func (a *app) removeAfter(t *testing.T, id string) {
 	t.Cleanup(func() {
-		_ = a.rig.Do(t.Context(), "DELETE", "/containers/"+id+"?force=1&v=1", nil, nil)
+		_ = a.rig.Do(context.WithoutCancel(t.Context()), "DELETE", "/containers/"+id+"?force=1&v=1", nil, nil)
 	})
 }
 

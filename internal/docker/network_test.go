@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -84,7 +85,7 @@ func TestVolumes(t *testing.T) {
 		d := open(t, e)
 		a := newApp(t, e, d)
 		spec := engine.VolumeSpec{Name: a.name + "_data", Labels: a.labels(map[string]string{engine.LabelComposeVolume: "data"})}
-		t.Cleanup(func() { _ = e.Do(t.Context(), "DELETE", "/volumes/"+spec.Name, nil, nil) })
+		t.Cleanup(func() { _ = e.Do(context.WithoutCancel(t.Context()), "DELETE", "/volumes/"+spec.Name, nil, nil) })
 		for range 2 {
 			must(t, d.EnsureVolume(t.Context(), spec))
 		}
