@@ -22,7 +22,6 @@ func Settings() []string { return settings(hostType(), "") }
 func settings(t reflect.Type, prefix string) []string {
 	var paths []string
 	for f := range t.Fields() {
-		f := f
 		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if name == "" || name == "-" {
 			continue

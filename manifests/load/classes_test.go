@@ -44,7 +44,6 @@ func walkTypes(t reflect.Type, table map[string]class, used map[string]bool, see
 	}
 	seen[t] = true
 	for f := range t.Fields() {
-		f := f
 		if _, ok := yamlName(f); !ok {
 			continue
 		}

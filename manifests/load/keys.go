@@ -57,7 +57,6 @@ func (s *scan) knownKeys(v *value, t reflect.Type, path string) {
 func yamlFields(t reflect.Type) map[string]reflect.Type {
 	fields := map[string]reflect.Type{}
 	for f := range t.Fields() {
-		f := f
 		name, ok := yamlName(f)
 		switch {
 		case !ok || f.Type == reflect.TypeFor[types.Extensions]():

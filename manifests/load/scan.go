@@ -138,6 +138,9 @@ func (s *scan) file(o origin) {
 		s.include(o, doc)
 		s.record("", doc, o.main)
 		s.topPaths(o, doc)
+		if pos, given := doc.keyPos[extensionKey]; given && !o.main {
+			s.failAt(pos, extensionKey, "write it in the app's own compose file", "x-remora of an included file counts for nothing")
+		}
 		services := doc.field("services")
 		if services == nil {
 			continue
