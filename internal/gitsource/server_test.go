@@ -25,13 +25,13 @@ import (
 
 // repo is a real bare repository and a work tree that pushes to it.
 type repo struct {
-	t    *testing.T
+	t    testing.TB
 	work string
 	bare string
 	top  string
 }
 
-func newRepo(t *testing.T) *repo {
+func newRepo(t testing.TB) *repo {
 	t.Helper()
 	top := t.TempDir()
 	r := &repo{t: t, top: top, work: filepath.Join(top, "work"), bare: filepath.Join(top, "srv", "fleet.git")}
@@ -84,7 +84,7 @@ func (r *repo) head() string { return r.git(r.work, "rev-parse", "HEAD") }
 
 func (r *repo) fileURL() string { return "file://" + r.bare }
 
-func writeFile(t *testing.T, name, content string) {
+func writeFile(t testing.TB, name, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func writeFile(t *testing.T, name, content string) {
 	}
 }
 
-func readFile(t *testing.T, name string) string {
+func readFile(t testing.TB, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -154,7 +154,7 @@ type sshServer struct {
 	knownHosts      string
 	hostKey, config string
 	stop            func()
-	t               *testing.T
+	t               testing.TB
 }
 
 func (r *repo) serveSSH() *sshServer {
@@ -204,7 +204,7 @@ func (s *sshServer) pin(keys ...ssh.PublicKey) {
 }
 
 // newKey writes a private key and returns its public half.
-func newKey(t *testing.T, file string) ssh.PublicKey {
+func newKey(t testing.TB, file string) ssh.PublicKey {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -226,7 +226,7 @@ func newKey(t *testing.T, file string) ssh.PublicKey {
 
 // run starts a server in a process group of its own and ends the group when
 // the test ends, or earlier.
-func run(t *testing.T, name string, args ...string) (stop func()) {
+func run(t testing.TB, name string, args ...string) (stop func()) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Env = gitEnv()
@@ -251,7 +251,7 @@ func run(t *testing.T, name string, args ...string) (stop func()) {
 	return stop
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -262,7 +262,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-func waitPort(t *testing.T, port string) {
+func waitPort(t testing.TB, port string) {
 	t.Helper()
 	eventually(t, "a server on port "+port, func() bool {
 		c, err := net.Dial("tcp", "127.0.0.1:"+port)
@@ -274,7 +274,7 @@ func waitPort(t *testing.T, port string) {
 }
 
 // eventually polls a real condition, for at most ten seconds.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func openSource(t *testing.T, src manifests.Source, opts Options) *Source {
+func openSource(t testing.TB, src manifests.Source, opts Options) *Source {
 	t.Helper()
 	if src.Name == "" {
 		src.Name = "fleet"
@@ -42,13 +42,13 @@ func openSource(t *testing.T, src manifests.Source, opts Options) *Source {
 }
 
 // makeRemovable lets the test's own clean-up remove read-only folders.
-func makeRemovable(t *testing.T, dir string) {
+func makeRemovable(t testing.TB, dir string) {
 	if err := atomicfile.RemoveTree(filepath.Join(dir, "revisions")); err != nil {
 		t.Error(err)
 	}
 }
 
-func mustFetch(t *testing.T, s *Source) status.Revision {
+func mustFetch(t testing.TB, s *Source) status.Revision {
 	t.Helper()
 	rev, err := s.Fetch(t.Context())
 	if err != nil {

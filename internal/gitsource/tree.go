@@ -54,7 +54,7 @@ func (l Limits) orDefault() Limits {
 const (
 	maxFolders = 100 // depth of folders
 	maxReports = 100
-	syncers    = 8 // files made durable at a time
+	syncers    = 32 // files made durable at a time
 )
 
 // treeWriter writes a commit's files below a folder. Every name is checked,
@@ -337,18 +337,22 @@ func (w *treeWriter) reportLink(l treeLink) {
 		"link to a file of the repository, or copy it there")
 }
 
-// seal makes the folders durable and read-only, the innermost first.
+// seal makes the folders durable and read-only, many at a time: the file
+// system commits them together.
 func (w *treeWriter) seal() error {
-	for _, name := range slices.Backward(w.dirs) {
+	for _, name := range w.dirs {
 		f, err := w.root.Open(name)
 		if err != nil {
-			return fmt.Errorf("seal %q: %w", name, err)
+			return errors.Join(fmt.Errorf("seal %q: %w", name, err), w.sync.Wait())
 		}
-		if err := errors.Join(f.Chmod(0o555), f.Sync(), f.Close()); err != nil {
-			return fmt.Errorf("seal %q: %w", name, err)
-		}
+		w.sync.Go(func() error {
+			if err := errors.Join(f.Chmod(0o555), f.Sync(), f.Close()); err != nil {
+				return fmt.Errorf("seal %q: %w", name, err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return w.sync.Wait()
 }
 
 // unwritable reports what this file system cannot hold; all else is an error.
