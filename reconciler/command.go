@@ -178,6 +178,7 @@ func (w *worker) unpin(_ context.Context, c status.Command) (status.Answer, erro
 func (w *worker) retry(_ context.Context, c status.Command) (status.Answer, error) {
 	err := w.change(func(a *ledger.App) {
 		*a = rollout.Retry(*a, c.Service)
+		a.Last = nil
 		a.CreateVolumes = a.CreateVolumes || c.CreateVolumes
 	})
 	if err != nil {

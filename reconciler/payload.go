@@ -57,7 +57,7 @@ func (r *Reconciler) payloadInput(app appLedger, a rollout.Action) (plan.Payload
 	in := plan.PayloadInput{
 		Host: r.cfg.Host.Name, App: app, Networks: networks, Volumes: volumes, Release: a.Deployed.Release, Instance: a.Instance,
 		Foreign: r.foreign(a.Deployed.Service.Container.VolumesFrom), Direct: r.direct(),
-		ServiceAddresses: r.serviceAddresses(app), Candidate: isCandidate(app, a),
+		ServiceAddresses: r.serviceAddresses(app), Candidate: isCandidate(app, a), Owner: a.Owner,
 	}
 	var err error
 	if in.Sources, err = r.sourcesOf(app, &a.Deployed.Release); err != nil {

@@ -28,7 +28,7 @@ func (w *worker) plan() bool {
 	}
 	w.planDue, w.prepared.used = false, true
 	if w.adoptable() {
-		w.rebuild(*d.app, w.prepared)
+		w.rebuild(*d.app, w.prepared, d.revision.String())
 	}
 	in := w.input(*d.app, w.prepared, d.revision)
 	w.decide(in, plan.Plan(in))
@@ -92,15 +92,14 @@ func (w *worker) held(was, res plan.Result, revision string) {
 	w.record(status.Event{Reason: res.Hold.Reason, Severity: "warning", Service: res.Hold.Service, Revision: revision, Message: res.Hold.String()})
 }
 
-// unchanged notes that the revision is in force here without a rollout.
+// unchanged notes that the revision is in force here without a rollout: what
+// the last one left to say is history then.
 func (w *worker) unchanged(revision string) {
-	if w.app.Seen == revision {
+	if w.app.Seen == revision && w.app.Last == nil || len(w.app.Services) == 0 {
 		return
 	}
-	if len(w.app.Services) > 0 || w.gone {
-		w.app.Revision, w.app.Seen = revision, revision
-		w.saved = false
-	}
+	w.app.Revision, w.app.Seen, w.app.Last = revision, revision, nil
+	w.saved = false
 }
 
 // actor is who brought the present revision.

@@ -66,6 +66,8 @@ type Traffic interface {
 	// Apply hands over a table; it returns when every live worker serves it.
 	Apply(ctx context.Context, t traffic.Table) (traffic.Ack, error)
 	Report(ctx context.Context) (traffic.Report, error)
+	// Table is the table in force; its generation is 0 where there is none.
+	Table(ctx context.Context) (traffic.Table, error)
 	// Watch gives a report at every change that matters; it is closed when ctx
 	// ends.
 	Watch(ctx context.Context) <-chan traffic.Report

@@ -226,7 +226,7 @@ func (w *worker) superseded() string {
 	if ro == nil || w.prepared == nil || w.desired == nil || w.prepared.of != w.desired || w.desired.app == nil {
 		return ""
 	}
-	if ro.Revision == w.desired.revision.String() || ro.Kind == ledger.Remove && w.gone {
+	if ro.Actor.Kind == "user" || ro.Actor.Kind == "token" || ro.Revision == w.desired.revision.String() || ro.Kind == ledger.Remove && w.gone {
 		return ""
 	}
 	wanted := plan.Wanted(*w.desired.app, w.prepared.images)

@@ -39,6 +39,8 @@ type Reconciler struct {
 	pulls *pulls
 	nets  *nets
 
+	// former is the ambassador's table when Run began.
+	former traffic.Table
 	// ready is closed when every app of the ledger has offered its traffic:
 	// only then may a table replace the one on the ambassador's disk.
 	ready chan struct{}
@@ -99,6 +101,7 @@ func New(cfg Config) (*Reconciler, error) {
 func (r *Reconciler) Run(ctx context.Context) error {
 	r.reportDamage()
 	r.firstSync(ctx)
+	r.rebuildHost(ctx)
 	r.start(ctx, func(ctx context.Context) { r.followEngine(ctx) })
 	r.start(ctx, func(ctx context.Context) { r.table.watch(ctx) })
 	r.start(ctx, func(ctx context.Context) { r.table.run(ctx, r.ready) })

@@ -191,13 +191,52 @@ func (k *tableKeeper) setErr(err error) {
 	k.err = err
 }
 
+// warmingLook is how often the report is asked for while a release warms: the
+// text of a failing check is no change that the ambassador announces.
+const warmingLook = 500 * time.Millisecond
+
 // watch takes reports until ctx ends and wakes the apps they concern.
 func (k *tableKeeper) watch(ctx context.Context) {
-	for rep := range k.traffic.Watch(ctx) {
-		for _, id := range k.take(rep) {
-			k.notify(id)
+	look := time.NewTicker(warmingLook)
+	defer look.Stop()
+	reports := k.traffic.Watch(ctx)
+	for {
+		select {
+		case rep, ok := <-reports:
+			if !ok {
+				return
+			}
+			k.tell(rep)
+		case <-look.C:
+			if !k.warming() {
+				continue
+			}
+			if rep, err := k.traffic.Report(ctx); err == nil {
+				k.tell(rep)
+			}
 		}
 	}
+}
+
+// tell stores a report and wakes the apps that it concerns.
+func (k *tableKeeper) tell(rep traffic.Report) {
+	for _, id := range k.take(rep) {
+		k.notify(id)
+	}
+}
+
+// warming says whether a release is being checked before it gets traffic.
+func (k *tableKeeper) warming() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, releases := range k.byName {
+		for _, r := range releases {
+			if r.State == traffic.Warming {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // take stores a report and returns the apps whose part of it changed. A report

@@ -47,7 +47,8 @@ type worker struct {
 	running  int
 	healthy  map[string]time.Time
 	pulled   map[string]bool
-	output   map[string]string // last lines of failed containers, by ID
+	oom      map[string]time.Time // starts whose oom_score_adj is settled, by ID
+	output   map[string]string    // last lines of failed containers, by ID
 	granted  bool
 	waiting  string
 	// networked is what the last Network action was made for.
@@ -86,7 +87,7 @@ func newWorker(r *Reconciler, env, name string, app ledger.App) *worker {
 	return &worker{
 		r: r, id: id, log: r.cfg.Logger.With("app", id), app: app, saved: true,
 		inbox: make(chan func(context.Context), 16), kick: make(chan struct{}, 1), done: make(chan struct{}),
-		failures: map[string]rollout.Failed{}, chains: map[string]string{}, output: map[string]string{}, healthy: map[string]time.Time{}, pulled: map[string]bool{},
+		failures: map[string]rollout.Failed{}, chains: map[string]string{}, output: map[string]string{}, oom: map[string]time.Time{}, healthy: map[string]time.Time{}, pulled: map[string]bool{},
 	}
 }
 
@@ -159,12 +160,13 @@ func (w *worker) settle(ctx context.Context) time.Duration {
 		w.publish(status.EngineUnavailable, "the container engine does not answer")
 		return time.Second
 	}
+	w.goOn()
 	var wake time.Time
 	for range maxSteps {
 		w.prepare(ctx)
 		planned := w.plan()
 		d := w.step(ctx)
-		wake = earliest(d.Wake, w.retryAt())
+		wake = earliest(earliest(d.Wake, w.retryAt()), w.last.Again)
 		if !planned && !d.Changed {
 			break
 		}
@@ -173,6 +175,13 @@ func (w *worker) settle(ctx context.Context) time.Duration {
 		return idle
 	}
 	return max(time.Millisecond, min(idle, wake.Sub(w.r.now())))
+}
+
+// goOn plans again when a hold has ended by itself.
+func (w *worker) goOn() {
+	if again := w.last.Again; !again.IsZero() && !w.r.now().Before(again) {
+		w.last.Again, w.planDue = time.Time{}, true
+	}
 }
 
 // step asks the core once: the ledger is saved before anything is done.
@@ -195,6 +204,8 @@ func (w *worker) step(ctx context.Context) rollout.Decision {
 	} else {
 		d.Wake = earliest(d.Wake, w.r.now().Add(time.Second))
 	}
+	w.settleOOM(containers)
+	w.forgetGone(containers)
 	w.retire(ctx)
 	w.show(d, containers)
 	return d

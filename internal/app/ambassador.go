@@ -45,6 +45,15 @@ func (a *ambassador) Report(ctx context.Context) (traffic.Report, error) {
 	return a.client.Report(ctx)
 }
 
+// Table asks for the table in force.
+func (a *ambassador) Table(ctx context.Context) (traffic.Table, error) {
+	t, err := a.client.Table(ctx)
+	if err != nil {
+		return traffic.Table{}, err
+	}
+	return *t, nil
+}
+
 // Watch gives a report at every change until ctx ends. A zero report says that
 // no ambassador answers.
 func (a *ambassador) Watch(ctx context.Context) <-chan traffic.Report {

@@ -22,6 +22,7 @@ import (
 	"github.com/remorahq/remora/internal/api"
 	"github.com/remorahq/remora/internal/docker"
 	"github.com/remorahq/remora/internal/journal"
+	"github.com/remorahq/remora/internal/policy"
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/internal/telemetry"
 	"github.com/remorahq/remora/manifests"
@@ -194,7 +195,7 @@ func (a *App) SourceNames() []string {
 func (a *App) policy(source string) manifests.Policy {
 	for _, s := range a.cfg.Host.Sources {
 		if s.Name == source && s.Policy != nil {
-			return *s.Policy
+			return policy.Merge(a.cfg.Host.Policy, s.Policy)
 		}
 	}
 	return a.cfg.Host.Policy

@@ -41,7 +41,7 @@ func (a *App) openEngine() error {
 
 // judge is the host's policy on a final create payload.
 func (a *App) judge(c engine.Create) error {
-	violations := policy.Judge(a.policy(c.Labels[engine.LabelSource]), c)
+	violations := policy.Judge(a.policy(c.Labels[engine.LabelSource]), c, a.ownFolders(c)...)
 	if len(violations) == 0 {
 		return nil
 	}
@@ -50,6 +50,23 @@ func (a *App) judge(c engine.Create) error {
 		lines[i] = v.String()
 	}
 	return fmt.Errorf("%w: %s", engine.ErrPolicy, strings.Join(lines, "; "))
+}
+
+// ownFolders are the folders that a container may mount from without
+// permission: content of commits, its own project's data, and the folder of
+// its source where that is a local one.
+func (a *App) ownFolders(c engine.Create) []string {
+	state := a.cfg.Host.State
+	own := []string{
+		filepath.Join(state, "blobs"), filepath.Join(state, "live"),
+		filepath.Join(state, "data", c.Labels[engine.LabelComposeProject]),
+	}
+	for _, s := range a.cfg.Host.Sources {
+		if s.Name == c.Labels[engine.LabelSource] && s.Folder != "" {
+			own = append(own, s.Folder)
+		}
+	}
+	return own
 }
 
 func (a *App) openSources() error {
