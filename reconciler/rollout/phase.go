@@ -178,6 +178,7 @@ func (t *turn) monitoring() {
 		t.fail(*f)
 		return
 	}
+	t.tend()
 	t.rest()
 	at := t.app.Rollout.Since.Add(t.monitorFor())
 	if t.now().Before(at) {

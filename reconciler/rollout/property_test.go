@@ -212,6 +212,7 @@ func TestConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSim()
 		s.calm, s.tableFirst = true, rapid.Bool().Draw(t, "tableFirst")
+		s.slow = rapid.SampledFrom([]int{0, 0, 3, 6}).Draw(t, "slow")
 		lines := drawApp(t, 1)
 		s.misbehave(t, lines, true)
 		s.deploy("r1", ledger.Apply, wants(t, lines), true)

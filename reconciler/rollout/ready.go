@@ -174,6 +174,22 @@ func (t *turn) watchOne(name string, c *ledger.Change) *ledger.Failure {
 	return t.broken(name, c.To, why)
 }
 
+// tend starts what serves since its switch and was ended from outside: the
+// engine restarted before it knew that the container is to come back.
+func (t *turn) tend() {
+	for _, name := range t.changes() {
+		c := t.change(name)
+		if c.Action != ledger.Replace || !c.Switched || c.Kept {
+			continue
+		}
+		for k := range c.To.Instances {
+			if _, ok := t.container(&c.To.Instances[k]); ok {
+				t.raise(name, c.To, &c.To.Instances[k])
+			}
+		}
+	}
+}
+
 // monitorFor is how long a switched rollout is watched: as long as the longest
 // of its services asks; a return not at all.
 func (t *turn) monitorFor() time.Duration {

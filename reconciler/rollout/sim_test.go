@@ -75,7 +75,10 @@ type sim struct {
 	left       map[string]time.Time // when a release lost the traffic, by service/release
 	restart    int                  // after that many actions the engine restarts; <= 0 never
 	tableFirst bool                 // the ambassador takes the table before the actions run
-	calm       bool                 // no container ends but by its own behaviour or ours
+	slow       int                  // actions take up to that many rounds; 0 none
+	count      int
+	pending    map[string]*chain
+	calm       bool // no container ends but by its own behaviour or ours
 }
 
 func newSim() *sim {
@@ -113,6 +116,10 @@ func (s *sim) observe() Observation {
 	}
 	obs.Applied = s.hasAck && reflect.DeepEqual(s.acked, Traffic(s.app, obs.Containers))
 	obs.Traffic = s.report()
+	obs.Busy = map[string]bool{}
+	for name := range s.pending {
+		obs.Busy[name] = true
+	}
 	return obs
 }
 
@@ -255,18 +262,69 @@ func (s *sim) round() bool {
 		if s.cut == 0 {
 			s.cut = -1
 			s.logf("agent killed")
+			s.pending = nil
 			s.failures, s.healthy, s.pulled, s.networks = map[string]Failed{}, map[string]time.Time{}, map[string]bool{}, false
 			break
 		}
 		s.cut--
-		s.do(a)
+		s.begin(a)
 		if s.restart--; s.restart == 0 {
 			s.engineRestart()
 			break
 		}
 	}
+	busy = s.work() || busy
 	s.check()
 	return s.apply() || busy
+}
+
+// chain is what is under way on one instance, and in how many rounds it runs.
+type chain struct {
+	actions []Action
+	rounds  int
+	fresh   bool
+}
+
+// begin carries an action out at once, or, with slow, some rounds later, those
+// on one instance in order, as the agent's goroutines do.
+func (s *sim) begin(a Action) {
+	name := a.Instance.Name
+	if s.slow == 0 || name == "" {
+		s.do(a)
+		return
+	}
+	c := s.pending[name]
+	switch {
+	case c == nil:
+		if s.pending == nil {
+			s.pending = map[string]*chain{}
+		}
+		s.count++
+		s.pending[name] = &chain{actions: []Action{a}, rounds: 1 + s.count*7%s.slow, fresh: true}
+	case c.fresh:
+		c.actions = append(c.actions, a)
+	}
+}
+
+// work carries out what is due of what is under way.
+func (s *sim) work() bool {
+	some := len(s.pending) > 0
+	for _, name := range slices.Sorted(maps.Keys(s.pending)) {
+		c := s.pending[name]
+		c.fresh = false
+		if c.rounds--; c.rounds > 0 {
+			continue
+		}
+		delete(s.pending, name)
+		for _, a := range c.actions {
+			delete(s.failures, a.Key())
+			s.do(a)
+			if _, failed := s.failures[a.Key()]; failed {
+				break
+			}
+		}
+	}
+	return some
 }
 
 // roundtrip writes the ledger and reads it again.
@@ -650,6 +708,7 @@ func (s *sim) engineRestart() {
 		}
 	}
 	s.checkPairs()
+	s.pending = nil
 	s.networks, s.pulled, s.healthy, s.failures, s.granted = false, map[string]bool{}, map[string]time.Time{}, map[string]Failed{}, false
 }
 

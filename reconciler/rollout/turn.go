@@ -119,7 +119,7 @@ func (t *turn) container(i *ledger.Instance) (engine.Container, bool) {
 func (t *turn) act(a Action) *Failed {
 	key := a.Key()
 	f, failed := t.obs.Failures[key]
-	if failed && t.trouble == nil && a.Kind != Health {
+	if failed && t.trouble == nil && a.Kind != Health && a.Kind != Rename {
 		t.trouble = &f
 	}
 	if failed && t.now().Before(f.Next) {

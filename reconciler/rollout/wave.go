@@ -42,6 +42,7 @@ func (t *turn) rolling() {
 		t.fail(*f)
 		return
 	}
+	t.tend()
 	t.rest()
 	if t.overdue() {
 		return
