@@ -78,6 +78,11 @@ func (l *lockedBuffer) String() string {
 
 func start(t testing.TB, dir string) *proc {
 	t.Helper()
+	return startProgram(t, program, dir)
+}
+
+func startProgram(t testing.TB, program, dir string) *proc {
+	t.Helper()
 	p := &proc{t: t, run: filepath.Join(dir, "run"), state: filepath.Join(dir, "state"), log: &lockedBuffer{}, ended: make(chan struct{})}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -445,6 +450,8 @@ func TestRetireDuringUpgrade(t *testing.T) {
 		return err == nil && rep.Services[0].Releases[1].Drained && rep.Workers == 1
 	})
 }
+
+func newReader(c net.Conn) *bufio.Reader { return bufio.NewReader(c) }
 
 type rawConn struct {
 	c  net.Conn
