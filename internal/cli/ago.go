@@ -38,9 +38,12 @@ func revision(s string) string {
 	return ref + "@" + abbreviate(sha)
 }
 
+// abbreviate shortens a commit, a digest or the name of a release, whose
+// algorithm or version stands before a colon.
 func abbreviate(sha string) string {
-	sha = strings.TrimPrefix(sha, "sha1:")
-	sha = strings.TrimPrefix(sha, "sha256:")
+	if kind, digits, ok := strings.Cut(sha, ":"); ok && len(digits) >= 7 && isHex(digits) && !strings.Contains(kind, "/") {
+		sha = digits
+	}
 	if len(sha) > 8 && isHex(sha) {
 		return sha[:8]
 	}

@@ -94,16 +94,16 @@ func (a *app) event(e status.Event) error {
 	if a.output == "json" || a.output == "yaml" {
 		return a.jsonLine(e)
 	}
-	for _, line := range eventLines(e, a.screen.style, time.Now()) {
+	for _, line := range eventLines(e, a.screen.style, time.Now(), unbounded) {
 		fmt.Fprintln(a.out, line)
 	}
 	return nil
 }
 
 // eventLines is an event as people read it: one line, and further ones where
-// its sentence has several.
-func eventLines(e status.Event, s style, now time.Time) []string {
-	who := strings.Trim(e.App+"/"+e.Service, "/")
+// its sentence has several or does not fit the width.
+func eventLines(e status.Event, s style, now time.Time, width int) []string {
+	who := orElse(strings.Trim(e.App+"/"+e.Service, "/"), "host")
 	paint := s.good
 	switch e.Severity {
 	case "error":
@@ -111,15 +111,25 @@ func eventLines(e status.Event, s style, now time.Time) []string {
 	case "warning":
 		paint = s.busy
 	}
-	message := strings.Split(strings.TrimSpace(e.Message), "\n")
-	line := fmt.Sprintf("%s  %-14s  %s  %s", s.faint(moment(e.Time, now)), orElse(who, "host"),
-		paint(fmt.Sprintf("%-12s", e.Reason)), message[0])
-	if e.Actor.Kind != "remora" && e.Actor.Name != "" {
-		line += s.faint("  (" + e.Actor.Name + ")")
+	at, reason := moment(e.Time, now), fmt.Sprintf("%-17s", e.Reason)
+	line := fmt.Sprintf("%s  %-14s  %s  ", s.faint(at), who, paint(reason))
+	const indent = "          "
+	var out []string
+	for text := range strings.SplitSeq(strings.TrimSpace(e.Message), "\n") {
+		parts := []string{text}
+		if visible(line)+visible(text) > width {
+			parts = wrap(text, max(width-visible(line), leastLast))
+		}
+		out = append(out, line+parts[0])
+		if rest := strings.TrimSpace(strings.TrimPrefix(oneLine(text), parts[0])); len(parts) > 1 {
+			for _, more := range wrap(rest, max(width-len(indent), leastLast)) {
+				out = append(out, indent+more)
+			}
+		}
+		line = indent
 	}
-	out := []string{line}
-	for _, more := range message[1:] {
-		out = append(out, "          "+more)
+	if e.Actor.Kind != "remora" && e.Actor.Name != "" {
+		out[0] += s.faint("  (" + e.Actor.Name + ")")
 	}
 	return out
 }

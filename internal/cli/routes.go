@@ -35,7 +35,7 @@ func (a *app) routeLines(rows []status.RouteRow) []string {
 	if len(rows) == 0 {
 		return []string{"the ambassador listens for nothing"}
 	}
-	t := table{header: a.screen.bold, columns: []column{{name: "LISTEN"}, {name: "HOST/PATH"}, {name: "SERVICE"}, {name: "RELEASE"}, {name: "NOW", right: true}}}
+	t := table{header: a.screen.bold, columns: []column{{name: "LISTEN"}, {name: "HOST/PATH"}, {name: "SERVICE"}, {name: "RELEASE"}, {name: "INFLIGHT", right: true}}}
 	if a.wide() {
 		t.columns = append(t.columns, column{name: "TUNNELS", right: true}, column{name: "REQUESTS", right: true}, column{name: "ERRORS", right: true})
 	}

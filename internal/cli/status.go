@@ -48,9 +48,8 @@ type statusRun struct {
 	*app
 	subject string
 	check   bool
-	// For try: lines above the table, the number of events below it, and
-	// whether to say where to connect.
-	title  []string
+	// For try: the number of events below the table, and whether to say where
+	// to connect.
 	events int
 	ports  bool
 }

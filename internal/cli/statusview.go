@@ -39,7 +39,11 @@ func (v statusView) head(h status.Host) []string {
 	need := v.need(h.NeedPerson)
 	if len(h.Sources) == 1 {
 		parts := append([]string{v.bold(h.Name)}, v.source(h.Sources[0])...)
-		return []string{strings.Join(append(parts, agent), "  ") + "     " + need}
+		line := strings.Join(append(parts, agent), "  ") + "     " + need
+		for n := len(parts); visible(line) >= v.width && n > 1; n-- { // what matters least goes first
+			line = strings.Join(parts[:n], "  ") + "     " + need
+		}
+		return []string{line}
 	}
 	t := table{noHeader: true, columns: []column{{}, {}, {}, {}}}
 	for _, s := range h.Sources {

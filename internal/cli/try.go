@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/remorahq/remora/internal/api"
 	composition "github.com/remorahq/remora/internal/app"
@@ -165,13 +166,11 @@ func (t *trial) show(ctx context.Context) error {
 		end = "Ctrl-C leaves it running"
 	}
 	title := fmt.Sprintf("%s %s  %s", t.screen.bold("remora try"), t.dir, t.screen.faint(end))
-	s := &statusRun{app: t.app, title: []string{
-		title, t.screen.faint("from another terminal: export REMORA_SOCKET=" + t.host.API.Socket), "",
-	}, events: 8, ports: true}
+	t.screen.print([]string{title, t.screen.faint("from another terminal: export REMORA_SOCKET=" + t.host.API.Socket), ""})
+	s := &statusRun{app: t.app, events: 8, ports: true}
 	if t.screen.live {
 		return s.watchScreen(ctx)
 	}
-	t.screen.print(s.title)
 	return s.watchBoth(ctx)
 }
 
@@ -187,8 +186,15 @@ func (t *trial) teardown(ctx context.Context) error {
 	return errors.Join(in.Teardown(ctx), in.Stop(ctx))
 }
 
-// cleanUp removes the temporary folder.
+// cleanUp removes the temporary folder, and first what is mounted in it: the
+// folder of network namespaces.
 func (t *trial) cleanUp() error {
+	mounted, _ := filepath.Glob(filepath.Join(t.host.Run, "netns", "*"))
+	for _, path := range append(mounted, filepath.Join(t.host.Run, "netns")) {
+		if err := unix.Unmount(path, unix.MNT_DETACH); err == nil {
+			t.log.Debug("unmounted", "path", path)
+		}
+	}
 	if err := os.RemoveAll(t.state); err != nil {
 		return fmt.Errorf("remove the state folder: %w", err)
 	}

@@ -201,7 +201,7 @@ func (v *validation) check(ctx context.Context, req manifests.LoadRequest) (foun
 	}
 	if apps == 0 && len(found) == 0 {
 		found = append(found, finding{Environment: req.Environment, Diagnostic: manifests.Diagnostic{
-			Position: manifests.Position{File: filepath.Join(req.Path, req.Environment)}, Reason: status.LoadFailed,
+			Position: manifests.Position{File: filepath.Join(req.Path, req.Environment)}, Reason: status.LoadFailed, Warning: !req.Bare,
 			Message: "no app found", Remedy: "an app is a folder with a compose.yaml",
 		}})
 	}

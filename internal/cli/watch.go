@@ -112,7 +112,7 @@ func (p *picture) take(f frame, keep int) {
 }
 
 func (s *statusRun) lines(p picture) []string {
-	lines := slices.Clone(s.title)
+	var lines []string
 	if p.host != nil {
 		lines = append(lines, s.view(time.Now()).lines(*p.host)...)
 	}
@@ -122,8 +122,9 @@ func (s *statusRun) lines(p picture) []string {
 	if len(p.events) > 0 {
 		lines = append(lines, "")
 	}
+	width, _ := s.screen.size()
 	for _, e := range p.events {
-		lines = append(lines, eventLines(e, s.screen.style, time.Now())...)
+		lines = append(lines, eventLines(e, s.screen.style, time.Now(), width-1)...)
 	}
 	if p.lost != nil {
 		lines = append(lines, s.screen.bad("! ")+p.lost.Error()+"; trying again")
