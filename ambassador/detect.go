@@ -2,6 +2,7 @@ package ambassador
 
 import (
 	"bufio"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -220,26 +221,22 @@ func (k *conn) join(cl *claim, up *upstream, fromClient, fromServer *bufio.Reade
 	}
 	_ = up.SetKeepAlive(true)
 	_ = k.c.SetDeadline(time.Time{})
-	f := &flight{tunnel: true, stop: func() {
-		_, _ = k.c.CloseWrite(), up.CloseWrite()
-		_, _ = k.c.Close(), up.Close()
-	}}
+	t := &tunnel.Tunnel{
+		Client: k.c, Server: up.TCPConn, Buffers: &k.wk.tunnels, Up: &rel.bytesIn, Down: &rel.bytesOut,
+		WebSocket:  fromServer != nil && strings.EqualFold(k.req.Upgrade, "websocket"),
+		FromClient: buffered(fromClient), FromServer: buffered(fromServer),
+	}
+	f := &flight{tunnel: true, stop: t.End}
 	rel.enlist(f)
 	defer rel.delist(f)
-	if !flush(up, fromClient) || !flush(k.c, fromServer) {
-		_ = up.Close()
-		return
-	}
-	tunnel.Join(k.c, up.TCPConn, &k.wk.tunnels, tunnel.Counts{Up: &rel.bytesIn, Down: &rel.bytesOut})
+	t.Run()
 }
 
-// flush writes what a reader has buffered.
-func flush(dst interface{ Write([]byte) (int, error) }, br *bufio.Reader) bool {
+// buffered takes what a reader holds.
+func buffered(br *bufio.Reader) []byte {
 	if br == nil || br.Buffered() == 0 {
-		return true
+		return nil
 	}
 	b, _ := br.Peek(br.Buffered())
-	_, err := dst.Write(b)
-	_, _ = br.Discard(len(b))
-	return err == nil
+	return b
 }

@@ -1,22 +1,32 @@
 // Package tunnel carries bytes both ways between two TCP connections: raw TCP,
 // WebSocket and CONNECT after their handshake. An end in one direction is
-// passed on as such (half-close), a reset as a reset. It knows no protocol and
-// no release.
+// passed on as such (half-close), a reset as a reset. Of protocols it knows
+// one thing: where a WebSocket frame ends, so that a tunnel can be ended with
+// a Close frame that both sides understand. It knows no release.
 //
-// Join uses two goroutines and holds no buffer while nothing moves.
+// A running tunnel is two goroutines and holds no buffer while nothing moves.
+// End may be called from any goroutine.
 package tunnel
 
 import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
-// bufferSize is what is moved at once.
-const bufferSize = 32 << 10
+const (
+	// bufferSize is what is moved at once.
+	bufferSize = 32 << 10
+	// frameLimit is how long a frame under way may take to end after End.
+	frameLimit = 5 * time.Second
+	// lingerLimit is how long the peers may take to close after End.
+	lingerLimit = time.Second
+)
 
 // Buffers is a pool of buffers; the zero value is ready.
 type Buffers struct{ p sync.Pool }
@@ -28,32 +38,90 @@ func (b *Buffers) get() *[bufferSize]byte {
 	return new([bufferSize]byte)
 }
 
-// Counts are the bytes that went each way; they grow while Join runs.
-type Counts struct {
-	// Up counts a's bytes, Down those of b.
+// Tunnel joins two connections. All fields are set before Run.
+type Tunnel struct {
+	// Client and Server are closed by Run.
+	Client, Server *net.TCPConn
+	Buffers        *Buffers
+	// Up counts the client's bytes, Down the server's.
 	Up, Down *atomic.Uint64
+	// WebSocket says that the bytes are frames (RFC 6455 §5).
+	WebSocket bool
+	// FromClient and FromServer are bytes that were read already.
+	FromClient, FromServer []byte
+
+	ending atomic.Bool
 }
 
-// Join copies between a and b until both directions have ended, and closes
-// both. Closing them from outside ends it too.
-func Join(a, b *net.TCPConn, bufs *Buffers, n Counts) {
+// Run copies until both directions have ended, and closes both connections.
+func (t *Tunnel) Run() {
+	up := half{t: t, dst: t.Server, src: t.Client, n: t.Up, closing: closeMasked}
+	down := half{t: t, dst: t.Client, src: t.Server, n: t.Down, closing: closePlain}
 	var wg sync.WaitGroup
-	wg.Go(func() { half(b, a, bufs, n.Up) })
-	half(a, b, bufs, n.Down)
+	wg.Go(func() { up.run(t.FromClient) })
+	down.run(t.FromServer)
 	wg.Wait()
-	_ = a.Close()
-	_ = b.Close()
+	if t.ending.Load() {
+		linger(t.Client)
+		linger(t.Server)
+	}
+	_ = t.Client.Close()
+	_ = t.Server.Close()
 }
 
-// half copies src to dst until src ends.
-func half(dst, src *net.TCPConn, bufs *Buffers, n *atomic.Uint64) {
-	if err := copyBytes(dst, src, bufs, n); err != nil {
-		reset(dst)
-		reset(src)
+// End ends the tunnel cleanly: WebSockets get a Close frame with status 1012
+// (service restart) at the next frame's end, then both sides get a FIN. It
+// does not wait.
+func (t *Tunnel) End() {
+	if t.ending.Swap(true) {
 		return
 	}
-	_ = dst.CloseWrite()
+	past := time.Unix(1, 0)
+	_, _ = t.Client.SetReadDeadline(past), t.Server.SetReadDeadline(past)
 }
+
+// linger reads what still comes, so that closing is no reset.
+func linger(c *net.TCPConn) {
+	_ = c.SetReadDeadline(time.Now().Add(lingerLimit))
+	_, _ = io.CopyN(io.Discard, c, 1<<20)
+}
+
+// Close frames of status 1012; a client's is masked, here with zeros.
+const (
+	closePlain  = "\x88\x02\x03\xf4"
+	closeMasked = "\x88\x82\x00\x00\x00\x00\x03\xf4"
+)
+
+// half is one direction.
+type half struct {
+	t        *Tunnel
+	dst, src *net.TCPConn
+	n        *atomic.Uint64
+	closing  string
+	frames   frames
+}
+
+func (h *half) run(first []byte) {
+	err := h.write(first)
+	if err == nil {
+		err = h.copy()
+	}
+	switch {
+	case errors.Is(err, errEnded):
+		if h.t.WebSocket && h.frames.boundary() {
+			_, _ = io.WriteString(h.dst, h.closing)
+		}
+		_ = h.dst.CloseWrite()
+	case errors.Is(err, io.EOF):
+		_ = h.dst.CloseWrite()
+	default:
+		reset(h.dst)
+		reset(h.src)
+	}
+}
+
+// errEnded says that End was called and the direction can stop here.
+var errEnded = errors.New("tunnel ended")
 
 // reset ends a connection so that its peer knows that something is missing.
 func reset(c *net.TCPConn) {
@@ -61,27 +129,133 @@ func reset(c *net.TCPConn) {
 	_ = c.Close()
 }
 
-func copyBytes(dst, src *net.TCPConn, bufs *Buffers, n *atomic.Uint64) error {
-	raw, err := src.SyscallConn()
+// copy copies until src ends (io.EOF), End (errEnded) or an error.
+func (h *half) copy() error {
+	raw, err := h.src.SyscallConn()
 	if err != nil {
 		return err
 	}
 	for {
-		buf, m, err := readSome(raw, bufs)
+		if h.t.ending.Load() && (!h.t.WebSocket || h.frames.boundary()) {
+			return errEnded
+		}
+		buf, m, err := readSome(raw, h.t.Buffers)
 		if m > 0 {
-			n.Add(uint64(m))
-			_, err = dst.Write(buf[:m])
+			err = h.write(buf[:m])
 		}
 		if buf != nil {
-			bufs.p.Put(buf)
+			h.t.Buffers.p.Put(buf)
 		}
 		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
+		case err == nil:
+		case h.t.ending.Load() && errors.Is(err, os.ErrDeadlineExceeded) && !h.waited():
+			_ = h.src.SetReadDeadline(time.Now().Add(frameLimit))
+		case h.t.ending.Load() && errors.Is(err, os.ErrDeadlineExceeded):
+			return errEnded
+		default:
 			return err
 		}
 	}
+}
+
+// waited says whether the end of a frame was waited for already.
+func (h *half) waited() bool {
+	if !h.t.WebSocket || h.frames.boundary() || h.frames.late {
+		return true
+	}
+	h.frames.late = true
+	return false
+}
+
+// write passes bytes on; after End only to the end of the present frame.
+func (h *half) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if h.t.WebSocket {
+		ending := h.t.ending.Load()
+		if n := h.frames.scan(b, ending); n < len(b) {
+			if _, err := h.dst.Write(b[:n]); err != nil {
+				return err
+			}
+			return errEnded
+		}
+	}
+	h.n.Add(uint64(len(b)))
+	_, err := h.dst.Write(b)
+	return err
+}
+
+// frames follows the frames of one direction.
+type frames struct {
+	head [10]byte // the header as far as it tells lengths
+	got  int      // bytes of the header
+	need int      // of the header, 0 until known
+	left uint64   // of the payload
+	late bool
+}
+
+// boundary says whether the next byte begins a frame.
+func (f *frames) boundary() bool { return f.got == 0 && f.left == 0 }
+
+// scan goes over b, and with stop only to the first frame's end. It returns
+// how far it went.
+func (f *frames) scan(b []byte, stop bool) int {
+	i := 0
+	for i < len(b) {
+		if f.left > 0 {
+			n := min(f.left, uint64(len(b)-i))
+			f.left -= n
+			i += int(n)
+		} else {
+			f.header(b[i])
+			i++
+		}
+		if stop && f.boundary() {
+			return i
+		}
+	}
+	return i
+}
+
+// header takes the next byte of a header.
+func (f *frames) header(c byte) {
+	if f.got < len(f.head) {
+		f.head[f.got] = c
+	}
+	f.got++
+	if f.got < 2 {
+		return
+	}
+	short := f.head[1] & 0x7f
+	if f.got == 2 {
+		f.need = 2
+		switch short {
+		case 126:
+			f.need = 4
+		case 127:
+			f.need = 10
+		}
+		if f.head[1]&0x80 != 0 {
+			f.need += 4
+		}
+	}
+	if f.got < f.need {
+		return
+	}
+	size := 0
+	switch short {
+	case 126:
+		size = 2
+	case 127:
+		size = 8
+	default:
+		f.left = uint64(short)
+	}
+	for _, d := range f.head[2 : 2+size] {
+		f.left = f.left<<8 | uint64(d)
+	}
+	f.got, f.need = 0, 0
 }
 
 // readSome waits for bytes and takes a buffer only when there are some.
