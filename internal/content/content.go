@@ -158,7 +158,7 @@ func (s *Store) once(name string, f manifests.File, o Ownership, fill func(temp 
 		b.object = &object
 		return path, object, nil
 	}
-	object, err := s.place(path, f, fill)
+	object, err := s.place(path, f, o, fill)
 	if err != nil {
 		return "", gitid.Object{}, err
 	}
@@ -167,7 +167,7 @@ func (s *Store) once(name string, f manifests.File, o Ownership, fill func(temp 
 }
 
 // place fills a temporary folder, compares the id, and renames the result.
-func (s *Store) place(path string, f manifests.File, fill func(temp string) (gitid.Object, error)) (object gitid.Object, err error) {
+func (s *Store) place(path string, f manifests.File, o Ownership, fill func(temp string) (gitid.Object, error)) (object gitid.Object, err error) {
 	temp, err := os.MkdirTemp(s.blobs(), unfinished)
 	if err != nil {
 		return object, err
@@ -179,47 +179,50 @@ func (s *Store) place(path string, f manifests.File, fill func(temp string) (git
 	if object.ID != f.ID {
 		return object, fmt.Errorf("%w: it has %s, not %s", ErrAltered, object.ID, f.ID)
 	}
-	if err := s.swap(filepath.Join(temp, "content"), filepath.Join(temp, "former"), path, object.Mode); err != nil {
+	good := func() bool {
+		there, err := gitid.OfPath(path)
+		return err == nil && same(there, f, o)
+	}
+	if err := settle(filepath.Join(temp, "content"), path, object.Mode, good); err != nil {
 		return object, err
 	}
 	return object, atomicfile.SyncDir(s.blobs())
 }
 
-// swap gives fresh the blob's name, so that at no moment there is none. What
-// had it before was altered: containers that mount it keep it, no new one gets
-// it. A folder must be writable to be moved.
-func (s *Store) swap(fresh, aside, path, mode string) error {
+// settle gives fresh the blob's name. Where another process was faster and its
+// blob is good, that one stays: it may be in use already. What is not good was
+// altered: containers that mount it keep it, no new one gets it. A folder must
+// be writable to be moved.
+func settle(fresh, path, mode string, good func() bool) error {
 	if mode == gitid.ModeTree {
 		if err := os.Chmod(fresh, 0o755); err != nil {
 			return err
 		}
-		if err := os.Chmod(path, 0o755); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+	if errors.Is(err, fs.ErrExist) {
+		if good() {
+			return nil
+		}
+		err = exchange(fresh, path, mode)
+	}
+	if err != nil {
+		return fmt.Errorf("rename to %s: %w", path, err)
+	}
+	if mode == gitid.ModeTree {
+		return os.Chmod(path, 0o555)
+	}
+	return nil
+}
+
+// exchange swaps the two, so that at no moment there is none.
+func exchange(fresh, path, mode string) error {
+	if mode == gitid.ModeTree {
+		if err := os.Chmod(path, 0o755); err != nil {
 			return err
 		}
 	}
-	if err := rename(fresh, aside, path); err != nil || mode != gitid.ModeTree {
-		return err
-	}
-	return os.Chmod(path, 0o555)
-}
-
-// rename exchanges the two where there is something to replace, which a plain
-// rename cannot do with folders. File systems that cannot exchange move the
-// former aside first.
-func rename(fresh, aside, path string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		return os.Rename(fresh, path)
-	case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS):
-		return err
-	}
-	if err := os.Rename(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.Rename(fresh, path)
+	return unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
 }
 
 func (s *Store) blob(name string) *blob {

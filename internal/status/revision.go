@@ -23,7 +23,8 @@ type Revision struct {
 	Previous string `json:"previous,omitempty"`
 	// Rewritten says that Previous is no ancestor of this revision: the branch
 	// was force-pushed. HistoryUnknown says that too little history was fetched
-	// to tell.
+	// to tell. Both, and TagMoved, describe the step to this revision and stay
+	// set while it is in force: report them when the SHA changes.
 	Rewritten      bool `json:"rewritten,omitempty"`
 	HistoryUnknown bool `json:"historyUnknown,omitempty"`
 	// TagMoved says that the tag pointed elsewhere before.
