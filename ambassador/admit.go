@@ -22,6 +22,9 @@ type want struct {
 	// is when the first one failed.
 	slow  bool
 	since time.Time
+	// pinned is the endpoint that the client's connection is authenticated
+	// with, or nil.
+	pinned *endpoint
 	// gone says whether the client has left.
 	gone func() bool
 }
@@ -78,7 +81,7 @@ func (wk *Worker) acquire(w *want) (claim, error) {
 		if err != nil {
 			return claim{}, err
 		}
-		d := sv.decide(w.tried)
+		d := sv.decide(w.tried, w.pinned)
 		switch {
 		case d.err != nil:
 			return claim{}, d.err
@@ -133,7 +136,7 @@ type decision struct {
 	why     string
 }
 
-func (sv *serviceView) decide(tried []*endpoint) decision {
+func (sv *serviceView) decide(tried []*endpoint, pinned *endpoint) decision {
 	switch {
 	case sv.spec.Maintenance:
 		return decision{err: &refusal{status: 503, text: "remora: under maintenance", retryAfter: 30}}
@@ -142,7 +145,10 @@ func (sv *serviceView) decide(tried []*endpoint) decision {
 	case sv.spec.Hold:
 		return decision{why: "the service is being replaced"}
 	}
-	ev := sv.active.pick(tried, rand.Uint32())
+	ev := sv.active.endpointView(pinned)
+	if ev == nil || wasTried(tried, pinned) {
+		ev = sv.active.pick(tried, rand.Uint32())
+	}
 	crashed := sv.active.refusing()
 	switch {
 	case ev != nil && (!crashed || sv.standby == nil):

@@ -42,6 +42,30 @@ type conn struct {
 	arrived  time.Time
 	req      http1.Request
 	x        exchange
+	pin      pin
+}
+
+// pin is the upstream connection of a client that authenticates connections
+// rather than requests (NTLM, Negotiate): no other client may use it, and the
+// client's next request has to.
+type pin struct {
+	up *upstream
+	ep *endpoint
+}
+
+// take returns the pinned connection to an endpoint, if it still stands.
+func (p *pin) take(ep *endpoint) *upstream {
+	up := p.up
+	same := p.ep == ep
+	*p = pin{}
+	switch {
+	case up == nil:
+		return nil
+	case !same || !quiet(up):
+		up.drop()
+		return nil
+	}
+	return up
 }
 
 // readers is a pool of buffers for heads.
@@ -87,6 +111,7 @@ func (k *conn) serve() {
 
 func (k *conn) close() {
 	_ = k.c.Close()
+	k.pin.take(nil)
 	if k.br != nil {
 		k.wk.readers.put(k.br)
 		k.br = nil

@@ -93,7 +93,7 @@ func (k *conn) eager() bool {
 		if err != nil {
 			return false
 		}
-		d := sv.decide(nil)
+		d := sv.decide(nil, nil)
 		up := k.dialDecided(d, port)
 		if up == nil {
 			if k.hears(goneEvery) || k.gone() {

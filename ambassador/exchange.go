@@ -56,6 +56,7 @@ type exchange struct {
 	ubr     *bufio.Reader
 	pump    *pump
 	listed  bool
+	pinned  bool // up is for this client only
 	claim   claim
 }
 
@@ -113,7 +114,7 @@ func (x *exchange) begin(k *conn) {
 	fw := http1.Forward{Client: k.peer, Trusted: k.wk.view.Load().trusts(k.peer)}
 	x.k = k
 	x.out = http1.AppendRequest(x.out[:0], r, fw)
-	x.want = want{listener: k.key, host: r.Host, path: r.Path, arrived: k.arrived, tried: x.want.tried[:0], gone: k.gone}
+	x.want = want{listener: k.key, host: r.Host, path: r.Path, arrived: k.arrived, tried: x.want.tried[:0], gone: k.gone, pinned: k.pin.ep}
 	x.kept, x.lost, x.streams, x.charged = x.kept[:0], false, false, 0
 	r.Discard(k.br)
 	x.body.Reset(k.br, r.Length)
@@ -279,8 +280,14 @@ func (x *exchange) attempt() outcome {
 // connect takes an idle connection, or dials one where the request could not
 // be sent again if the idle one turned out to be closed.
 func (x *exchange) connect(ep *endpoint) (up *upstream, reused bool, err error) {
+	if up := x.k.pin.take(ep); up != nil {
+		x.pinned = true
+		return up, true, nil
+	}
 	limit := maxIdle
-	if !x.k.req.Idempotent() || x.streams || x.k.req.Upgrade != "" {
+	if x.pinned = x.k.req.Pins; x.pinned {
+		limit = 0 // authentication begins on a connection of its own
+	} else if !x.k.req.Idempotent() || x.streams || x.k.req.Upgrade != "" {
 		limit = justUsed
 	}
 	if up := ep.pool(x.claim.port).get(limit); up != nil {
@@ -309,11 +316,20 @@ func (x *exchange) release(out outcome) {
 	x.k.wk.readers.put(x.ubr)
 	keep := out == served || out == ended
 	if keep && clean && x.res.KeepAlive && x.res.Status >= 200 && uploaded && !x.claim.rv.rel.closed.Load() {
-		x.up.put(x.res.Idle)
+		x.keepUpstream()
 	} else {
 		_ = x.up.Close()
 	}
 	x.up, x.ubr = nil, nil
+}
+
+// keepUpstream keeps the connection for all clients, or for this one only.
+func (x *exchange) keepUpstream() {
+	if x.pinned {
+		x.k.pin = pin{up: x.up, ep: x.claim.ev.ep}
+		return
+	}
+	x.up.put(x.res.Idle)
 }
 
 // send writes the request and serves the response.

@@ -210,6 +210,19 @@ func (rv *releaseView) pick(tried []*endpoint, turn uint32) *endpointView {
 	return best
 }
 
+// endpointView finds a usable endpoint of the release, or nil.
+func (rv *releaseView) endpointView(ep *endpoint) *endpointView {
+	if ep == nil {
+		return nil
+	}
+	for _, ev := range rv.endpoints {
+		if ev.ep == ep && ev.usable {
+			return ev
+		}
+	}
+	return nil
+}
+
 func wasTried(tried []*endpoint, ep *endpoint) bool {
 	for _, t := range tried {
 		if t == ep {

@@ -257,6 +257,9 @@ func (wk *Worker) Lead(ctx context.Context) error {
 	wk.mu.Lock()
 	defer wk.mu.Unlock()
 	err := wk.loadLocked(ctx)
+	if cerr := atomicfile.Clean(wk.opt.StateDir); cerr != nil {
+		wk.log.Warn("clean the state folder", "err", cerr)
+	}
 	wk.leads = true
 	wk.acceptListeners()
 	wk.changed.fire()

@@ -192,14 +192,14 @@ func lock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// openState opens the folder of the table and makes it, and what is in it, the
+// openState opens the folder of the table and makes it, and the table, the
 // worker's.
 func openState(dir string, who *syscall.Credential) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
 	if who != nil {
-		names, err := filepath.Glob(filepath.Join(dir, "*"))
+		names, err := filepath.Glob(filepath.Join(dir, "table.json*"))
 		for _, name := range append(names, dir) {
 			err = errors.Join(err, os.Lchown(name, int(who.Uid), int(who.Gid)))
 		}

@@ -6,11 +6,9 @@ import (
 	"os"
 
 	"github.com/remorahq/remora/ambassador/command"
+	"github.com/remorahq/remora/internal/version"
 )
 
-// version is stamped by the build.
-var version = "dev"
-
 func main() {
-	os.Exit(command.Main(context.Background(), version, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(command.Main(context.Background(), version.Get().Version, os.Args[1:], os.Stdout, os.Stderr))
 }
