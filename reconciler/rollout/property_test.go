@@ -2,6 +2,8 @@ package rollout
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,7 +11,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/remorahq/remora/internal/engine"
-	"github.com/remorahq/remora/manifests"
 	"github.com/remorahq/remora/reconciler/ledger"
 )
 
@@ -221,27 +222,76 @@ func TestConverges(t *testing.T) {
 		for k := range rapid.IntRange(1, 3).Draw(t, "deployments") {
 			next := retag(t, lines, k+2)
 			s.misbehave(t, next, false)
-			id := fmt.Sprintf("r%d", k+2)
+			id, accident := fmt.Sprintf("r%d", k+2), false
 			s.deploy(id, ledger.Apply, wants(t, next), true)
 			s.cut = rapid.IntRange(-1, 30).Draw(t, "cut")
 			if rapid.Bool().Draw(t, "engineRestarts") {
 				s.restart = rapid.IntRange(1, 40).Draw(t, "restart")
 				s.calm = false
 			}
+			if rapid.IntRange(0, 3).Draw(t, "accident") == 0 {
+				s.run(time.Duration(rapid.IntRange(0, 8000).Draw(t, "accidentAfter")) * time.Millisecond)
+				s.accident(t)
+				accident = true
+			}
 			if rapid.IntRange(0, 3).Draw(t, "supersede") == 0 {
 				s.run(time.Duration(rapid.IntRange(0, 5000).Draw(t, "after")) * time.Millisecond)
 				s.superseded = "newer"
 			}
-			superseded := s.superseded != ""
+			superseded := s.superseded != "" || accident
 			s.settleDown(t, id, next)
 			s.judgeEnd(t, next, superseded)
 			s.superseded, s.restart, s.cut, s.calm = "", 0, -1, true
 			s.converged(t)
 			if s.app.Last.Reason == "Succeeded" {
+				s.goBack(t, id, lines)
 				lines = next
 			}
 		}
 	})
+}
+
+// accident ends a container from outside: it exits, or it is gone.
+func (s *sim) accident(t *rapid.T) {
+	ids := slices.Sorted(maps.Keys(s.cs))
+	if len(ids) == 0 {
+		return
+	}
+	c := s.cs[rapid.SampledFrom(ids).Draw(t, "victim")]
+	s.calm = false
+	if rapid.Bool().Draw(t, "gone") {
+		s.logf("accident: %s is gone", c.Name)
+		delete(s.cs, c.ID)
+		return
+	}
+	if c.State == engine.Running {
+		s.logf("accident: %s is killed", c.Name)
+		s.die(c, 137)
+	}
+}
+
+// goBack returns to the former revision, in the fast lane where it stands by,
+// and forward again.
+func (s *sim) goBack(t *rapid.T, id string, former []string) {
+	if !rapid.Bool().Draw(t, "return") {
+		return
+	}
+	now := s.app.Services
+	s.deploy(id+"-back", ledger.Return, wants(t, former), true)
+	s.settleDown(t, id+"-back", former)
+	if s.app.Last.Reason != "Succeeded" {
+		t.Fatalf("the return failed: %s\n%s", s.app.Last.Message, strings.Join(s.trace, "\n"))
+	}
+	s.converged(t)
+	var next []wanted
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		if a := now[name].Active; a != nil {
+			next = append(next, wanted{release: a.Release})
+		}
+	}
+	s.deploy(id+"-again", ledger.Apply, next, true)
+	s.settleDown(t, id+"-again", nil)
+	s.converged(t)
 }
 
 // TestStepIsPure: a step changes neither the ledger nor the observation that
@@ -294,5 +344,4 @@ func BenchmarkIdle(b *testing.B) {
 			b.Fatal("changed")
 		}
 	}
-	_ = manifests.KindEndpoint
 }

@@ -116,12 +116,12 @@ func (t *turn) failsCheck(d *ledger.Deployed) bool {
 }
 
 // ill says why a container that serves has failed, if it has: it ended, was
-// restarted, vanished, or fails its checks.
+// restarted, or fails its checks.
 func (t *turn) ill(name string, d *ledger.Deployed, i *ledger.Instance) string {
 	c, ok := t.container(i)
 	switch {
 	case !ok:
-		return "its container vanished"
+		return "" // taken away from outside: it is made again
 	case !alive(&c) && c.Started.After(i.Epoch), c.State == engine.Restarting:
 		return death(&c)
 	case c.RestartCount > i.Restarts:
@@ -174,8 +174,9 @@ func (t *turn) watchOne(name string, c *ledger.Change) *ledger.Failure {
 	return t.broken(name, c.To, why)
 }
 
-// tend starts what serves since its switch and was ended from outside: the
-// engine restarted before it knew that the container is to come back.
+// tend brings back what serves since its switch and was ended from outside: it
+// was removed, or the engine restarted before it knew that the container is to
+// come back.
 func (t *turn) tend() {
 	for _, name := range t.changes() {
 		c := t.change(name)
@@ -183,9 +184,7 @@ func (t *turn) tend() {
 			continue
 		}
 		for k := range c.To.Instances {
-			if _, ok := t.container(&c.To.Instances[k]); ok {
-				t.raise(name, c.To, &c.To.Instances[k])
-			}
+			t.raise(name, c.To, &c.To.Instances[k])
 		}
 	}
 }

@@ -78,7 +78,8 @@ type sim struct {
 	slow       int                  // actions take up to that many rounds; 0 none
 	count      int
 	pending    map[string]*chain
-	calm       bool // no container ends but by its own behaviour or ours
+	down       map[string]time.Time // since when nobody serves, by service
+	calm       bool                 // no container ends but by its own behaviour or ours
 }
 
 func newSim() *sim {
@@ -86,7 +87,7 @@ func newSim() *sim {
 	return &sim{
 		start: at, now: at, cs: map[string]*simContainer{}, behave: map[string]behaviour{}, since: map[string]time.Time{},
 		warmed: map[string]bool{}, pulled: map[string]bool{}, pullErrs: map[string]int{}, healthy: map[string]time.Time{},
-		failures: map[string]Failed{}, cut: -1, left: map[string]time.Time{},
+		failures: map[string]Failed{}, cut: -1, left: map[string]time.Time{}, down: map[string]time.Time{},
 		app: ledger.App{Version: 1, Environment: "prod", Name: "shop", Project: "shop"},
 	}
 }
@@ -347,12 +348,15 @@ func (s *sim) run(d time.Duration) {
 			s.tick(time.Millisecond)
 			continue
 		}
+		s.served()
 		at := s.nextEvent()
 		if w := s.last.Wake; !w.IsZero() && (at.IsZero() || w.Before(at)) {
 			at = w
 		}
 		if at.IsZero() || at.After(end) {
-			s.now = end
+			if end.After(s.now) {
+				s.now = end
+			}
 			s.pass()
 			return
 		}
@@ -755,6 +759,34 @@ func (s *sim) isStopFirst(name string) bool {
 		return r.Changes[name].Order == manifests.StopFirst
 	}
 	return false
+}
+
+// served: every service whose release does not fail by itself has a container
+// with traffic, or holds; after an accident, again within two seconds.
+func (s *sim) served() {
+	for _, sv := range s.acked {
+		svc := s.app.Services[strings.TrimPrefix(sv.Name, "prod/shop/")]
+		if svc == nil || svc.Active == nil || sv.Hold || sv.Maintenance || svc.Stopped != nil {
+			continue
+		}
+		up := false
+		for _, r := range sv.Releases {
+			for _, e := range r.Endpoints {
+				c := s.cs[e.Container]
+				up = up || r.Name == sv.Active && c != nil && (c.State == engine.Running || c.State == engine.Restarting || s.of(c).exitAfter > 0)
+			}
+		}
+		if up {
+			delete(s.down, sv.Name)
+			continue
+		}
+		if _, ok := s.down[sv.Name]; !ok {
+			s.down[sv.Name] = s.now
+		}
+		if since := s.down[sv.Name]; s.now.Sub(since) > 2*time.Second && s.now.After(svc.NextStart) {
+			s.wrong("%s has nobody that serves since %s", sv.Name, since.Sub(s.start))
+		}
+	}
 }
 
 // check looks at what must always hold.
