@@ -38,6 +38,7 @@ func convert(c *container.InspectResponse) engine.Container {
 		out.Restart = cmp.Or(string(c.HostConfig.RestartPolicy.Name), "no")
 	}
 	convertState(&out, c.State)
+	convertHealth(&out, c)
 	if c.NetworkSettings != nil {
 		for name, n := range c.NetworkSettings.Networks {
 			configured := ""
@@ -65,13 +66,36 @@ func convertState(out *engine.Container, s *container.State) {
 	out.State = engine.State(s.Status)
 	out.ExitCode, out.OOMKilled, out.StateError, out.Pid = s.ExitCode, s.OOMKilled, s.Error, s.Pid
 	out.Started, out.Finished = parseTime(s.StartedAt), parseTime(s.FinishedAt)
-	if s.Health == nil || s.Health.Status == container.NoHealthcheck {
+}
+
+// convertHealth brings the state of a HEALTHCHECK into our words. When the
+// engine stops checking, as it does at a pause, it calls the container
+// unhealthy, and goes on doing so until the first check after the unpause, a
+// whole interval later. Only a streak of failures makes that true; else
+// nothing is known, as after a start.
+func convertHealth(out *engine.Container, c *container.InspectResponse) {
+	if c.State == nil || c.State.Health == nil || c.State.Health.Status == container.NoHealthcheck {
 		return
 	}
-	out.Health = s.Health.Status
-	if n := len(s.Health.Log); n > 0 && s.Health.Log[n-1] != nil {
-		out.HealthLog = strings.TrimSpace(s.Health.Log[n-1].Output)
+	h := c.State.Health
+	out.Health = h.Status
+	if h.Status == container.Unhealthy && h.FailingStreak < retries(c.Config) {
+		out.Health = container.Starting
 	}
+	if n := len(h.Log); n > 0 && h.Log[n-1] != nil {
+		out.HealthLog = strings.TrimSpace(h.Log[n-1].Output)
+	}
+}
+
+// defaultRetries is the engine's own default of a HEALTHCHECK.
+const defaultRetries = 3
+
+// retries is how many failures in a row make a container unhealthy.
+func retries(c *container.Config) int {
+	if c == nil || c.Healthcheck == nil || c.Healthcheck.Retries == 0 {
+		return defaultRetries
+	}
+	return c.Healthcheck.Retries
 }
 
 // parseTime reads the engine's times; its zero is ours.
