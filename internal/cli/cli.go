@@ -188,6 +188,14 @@ func (a *app) begin(*cobra.Command, []string) error {
 	return nil
 }
 
+// untilInterrupted makes an interrupt the good end of what only it ends.
+func untilInterrupted(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
 func orElse(s, other string) string {
 	if s == "" {
 		return other

@@ -85,9 +85,9 @@ func (a *app) events(ctx context.Context, f status.EventFilter, limit int, follo
 	if !follow {
 		return nil
 	}
-	return a.client.FollowEvents(ctx, &last, f, a.event, func(err error) {
+	return untilInterrupted(a.client.FollowEvents(ctx, &last, f, a.event, func(err error) {
 		fmt.Fprintf(a.err, "remora: %v; trying again\n", err)
-	})
+	}))
 }
 
 func (a *app) event(e status.Event) error {

@@ -41,8 +41,8 @@ func (a *app) logsCommand() *cobra.Command {
 				return a.failedLogs(c.Context(), req)
 			}
 			err = a.client.Logs(c.Context(), req, a.out)
-			if req.Follow && errors.Is(err, context.Canceled) {
-				return nil
+			if req.Follow {
+				return untilInterrupted(err)
 			}
 			return err
 		},

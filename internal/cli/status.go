@@ -33,7 +33,7 @@ would cost now: instant, a time, pull, or never.`,
 				s.subject = args[0]
 			}
 			if watch {
-				return s.watch(c.Context())
+				return untilInterrupted(s.watch(c.Context()))
 			}
 			return s.once(c.Context())
 		},

@@ -85,15 +85,15 @@ func (t *trial) run(ctx context.Context, dir string) (err error) {
 
 // prepare makes the host file that there is none of, and its folders.
 func (t *trial) prepare(dir string) error {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return usage("%s is no folder; name the one with your compose file", dir)
+	}
 	full, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
 	if full, err = filepath.EvalSymlinks(full); err != nil {
-		return usage("%s: %w", dir, err)
-	}
-	if info, err := os.Stat(full); err != nil || !info.IsDir() {
-		return usage("%s is no folder; name the one with your compose file", dir)
+		return err
 	}
 	t.dir = full
 	sum := sha256.Sum256([]byte(full))

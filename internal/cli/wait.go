@@ -80,7 +80,7 @@ type verdict struct {
 // revision is in force a moment before its app is judged by it.
 const (
 	waitPoll   = 200 * time.Millisecond
-	waitGrace  = 15 * time.Second
+	waitGrace  = 10 * time.Second
 	waitSettle = 2 * time.Second
 )
 
