@@ -45,6 +45,9 @@ type app struct {
 	inputs  map[string]manifests.Input
 	// mounted is what is mounted from the repository.
 	mounted mountedSize
+	// identified are the mounted files and folders by path; many services may
+	// mount the same.
+	identified map[string]manifests.File
 }
 
 // prepare reads the app's variables and compose files and checks all that can

@@ -32,6 +32,9 @@ func (a *app) identify(path string) (manifests.File, error) {
 	if !ok {
 		return manifests.File{}, errOutside
 	}
+	if f, known := a.identified[path]; known {
+		return f, nil
+	}
 	if err := a.measure(path); err != nil {
 		return manifests.File{}, err
 	}
@@ -40,7 +43,12 @@ func (a *app) identify(path string) (manifests.File, error) {
 		return manifests.File{}, fmt.Errorf("hash %s: %w", rel, err)
 	}
 	a.note(manifests.Input{Path: rel, Kind: manifests.InputObject, ID: o.Mode + " " + o.ID})
-	return manifests.File{Path: rel, Mode: o.Mode, ID: o.ID}, nil
+	f := manifests.File{Path: rel, Mode: o.Mode, ID: o.ID}
+	if a.identified == nil {
+		a.identified = map[string]manifests.File{}
+	}
+	a.identified[path] = f
+	return f, nil
 }
 
 // measure walks what is to be mounted before it is hashed: its size, links

@@ -39,6 +39,13 @@ func TestLimits(t *testing.T) {
 		}
 		return files
 	}
+	shared := map[string]string{"compose.yaml": "x-m: &m {image: a, configs: [c]}\nconfigs: {c: {file: ./d}}\nservices:\n"}
+	for i := range 20 {
+		shared["compose.yaml"] += fmt.Sprintf("  s%d: *m\n", i)
+		for n := range 30 {
+			shared[fmt.Sprintf("d/%d/%d", i, n)] = ""
+		}
+	}
 	one := func(text string) map[string]string { return map[string]string{"compose.yaml": text} }
 	for name, c := range map[string]struct {
 		files map[string]string
@@ -58,6 +65,7 @@ func TestLimits(t *testing.T) {
 		"too many ports":    {one("services: {a: {image: a, ports: ['1000-2000:1000-2000']}}"), "more than 1000 ports"},
 		"one range":         {one("services: {a: {image: a, ports: ['1-60000:80']}}"), "more than 1000 ports"},
 		"mounted":           {mounted(maxMountedFiles), ""},
+		"one folder often":  {shared, ""},
 		"too much mounted":  {mounted(maxMountedFiles + 1), "mounts more than 10000 files"},
 	} {
 		t.Run(name, func(t *testing.T) {
