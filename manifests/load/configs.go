@@ -166,7 +166,7 @@ func (a *app) checkEnvFile(file, text string) {
 	}
 }
 
-func (a *app) unsetVariable(pos manifests.Position, field string, ref reference) {
+func (a *app) unsetVariable(pos manifests.Position, field string, ref unsetRef) {
 	d := manifests.Diagnostic{
 		Position: pos, Field: field, Value: ref.name,
 		Message: fmt.Sprintf("variable %s is not set", ref.name),

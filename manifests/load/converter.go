@@ -109,6 +109,11 @@ func (c *converter) volumes() {
 	}
 	for _, key := range slices.Sorted(maps.Keys(used)) {
 		v := c.project.Volumes[key]
+		if _, inside := c.repo.rel(v.DriverOpts["device"]); inside && v.DriverOpts["device"] != "" && !c.live() {
+			c.fail("volumes."+key+".driver_opts.device", "mount the path itself in the service",
+				"a volume cannot stand on a path of the repository: every commit has a folder of its own")
+			continue
+		}
 		c.out.Volumes = append(c.out.Volumes, manifests.Volume{
 			Key: key, Name: v.Name, External: bool(v.External), Driver: v.Driver,
 			DriverOpts: v.DriverOpts, Labels: v.Labels,

@@ -27,7 +27,7 @@ func (c *converter) environment(at string, s types.ServiceConfig, out *manifests
 		case has(c.vars, name):
 			own[name] = c.vars[name]
 		default:
-			c.unsetVariable(c.place(at+".environment."+name), at+".environment."+name, reference{name: name})
+			c.unsetVariable(c.place(at+".environment."+name), at+".environment."+name, unsetRef{name: name})
 		}
 	}
 	env, host := map[string]string{}, map[string]string{}

@@ -2,6 +2,7 @@ package load
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,6 +49,10 @@ func (c *converter) port(field string, s types.ServiceConfig, p types.ServicePor
 	}
 	if p.Target == 0 || p.Target > 65535 {
 		c.fail(field, "", "%d is no port", p.Target)
+		return
+	}
+	if _, err := netip.ParseAddr(p.HostIP); p.HostIP != "" && err != nil {
+		c.fail(field, "write an address of the host, or none", "%q is no address", p.HostIP)
 		return
 	}
 	port.Target = uint16(p.Target)

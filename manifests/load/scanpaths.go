@@ -110,7 +110,7 @@ func (s *scan) servicePaths(o origin, prefix string, svc *value) {
 func (s *scan) passThrough(o origin, field string, env *value) {
 	report := func(name string, v *value) {
 		if !has(o.env, name) {
-			s.app.unsetVariable(v.pos, field, reference{name: name})
+			s.app.unsetVariable(v.pos, field, unsetRef{name: name})
 		}
 	}
 	for _, v := range listOf(env) {

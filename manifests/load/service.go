@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/distribution/reference"
 
 	"github.com/remorahq/remora/manifests"
 )
@@ -22,6 +23,9 @@ func (c *converter) service(name string, s types.ServiceConfig) manifests.Servic
 	}
 	if s.Image == "" {
 		c.fail(at, "push the image to a registry and name it with `image:`", "service %q has no image; remora does not build", name)
+	}
+	if _, err := reference.ParseNormalizedNamed(s.Image); s.Image != "" && err != nil {
+		c.fail(at+".image", "write such as registry.example.com/app:v1", "%q is no image: %v", s.Image, err)
 	}
 	out.Container = c.container(at, s)
 	c.environment(at, s, &out)

@@ -6,8 +6,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/template"
 )
 
-// reference is a variable that a text needs and that is not set.
-type reference struct {
+// unsetRef is a variable that a text needs and that is not set.
+type unsetRef struct {
 	name string
 	// message is what `${NAME:?message}` says.
 	message string
@@ -17,8 +17,8 @@ type reference struct {
 
 // unset returns the variables in text that have neither a value nor a default,
 // in order. The forms are those of the Compose specification.
-func unset(text string, env map[string]string) []reference {
-	var refs []reference
+func unset(text string, env map[string]string) []unsetRef {
+	var refs []unsetRef
 	for i := 0; i < len(text); i++ {
 		if text[i] != '$' || i+1 == len(text) {
 			continue
@@ -36,7 +36,7 @@ func unset(text string, env map[string]string) []reference {
 		case isNameStart(next):
 			n := nameLength(text[i+1:])
 			if name := text[i+1 : i+1+n]; !has(env, name) {
-				refs = append(refs, reference{name: name})
+				refs = append(refs, unsetRef{name: name})
 			}
 			i += n
 		}
@@ -45,7 +45,7 @@ func unset(text string, env map[string]string) []reference {
 }
 
 // unsetBraced judges the inside of ${…}.
-func unsetBraced(inside string, env map[string]string) []reference {
+func unsetBraced(inside string, env map[string]string) []unsetRef {
 	n := nameLength(inside)
 	if n == 0 {
 		return nil
@@ -58,12 +58,12 @@ func unsetBraced(inside string, env map[string]string) []reference {
 	switch {
 	case rest == "":
 		if !ok {
-			return []reference{{name: name}}
+			return []unsetRef{{name: name}}
 		}
 	case rest[0] == '-' && missing, rest[0] == '+' && !missing:
 		return unset(rest[1:], env)
 	case rest[0] == '?' && missing:
-		return []reference{{name: name, message: rest[1:], required: true}}
+		return []unsetRef{{name: name, message: rest[1:], required: true}}
 	}
 	return nil
 }
