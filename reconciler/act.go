@@ -66,6 +66,7 @@ func (w *worker) retryAt() time.Time {
 // begin runs a chain until its end or its first failure.
 func (w *worker) begin(ctx context.Context, key string, chain []rollout.Action) {
 	w.chains[key] = chain[0].Instance.Name
+	w.ownBegins(chain)
 	job := &execution{r: w.r, id: w.id, app: w.app, granted: w.granted}
 	var failed *rollout.Action
 	var err error
@@ -80,6 +81,7 @@ func (w *worker) begin(ctx context.Context, key string, chain []rollout.Action) 
 		}
 	}, func() {
 		delete(w.chains, key)
+		w.ownEnds(chain)
 		for _, a := range done {
 			delete(w.failures, a.Key())
 		}
@@ -88,6 +90,28 @@ func (w *worker) begin(ctx context.Context, key string, chain []rollout.Action) 
 			w.fail(*failed, err)
 		}
 	})
+}
+
+// ownBegins and ownEnds note the stops and pauses that are remora's own, so that
+// they are not taken for a person's.
+func (w *worker) ownBegins(chain []rollout.Action) {
+	for _, a := range chain {
+		if a.Kind == rollout.Stop || a.Kind == rollout.Pause {
+			w.own[a.Container]++
+		}
+	}
+}
+
+func (w *worker) ownEnds(chain []rollout.Action) {
+	for _, a := range chain {
+		if a.Kind != rollout.Stop && a.Kind != rollout.Pause {
+			continue
+		}
+		w.ownEnded[a.Container] = w.r.now()
+		if w.own[a.Container]--; w.own[a.Container] <= 0 {
+			delete(w.own, a.Container)
+		}
+	}
 }
 
 // fail notes a failed action with its reason and when it is tried again.

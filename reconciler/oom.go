@@ -34,7 +34,7 @@ func (w *worker) settleOOM(containers containerSet) {
 
 // forgetGone drops what is remembered of containers that are gone.
 func (w *worker) forgetGone(containers containerSet) {
-	for _, m := range []map[string]time.Time{w.oom, w.healthy} {
+	for _, m := range []map[string]time.Time{w.oom, w.healthy, w.ownEnded} {
 		for id := range m {
 			if _, ok := containers[id]; !ok {
 				delete(m, id)

@@ -177,13 +177,23 @@ func (r *Reconciler) followEngine(ctx context.Context) {
 	check := time.NewTicker(driftCheck)
 	defer check.Stop()
 	events := r.cfg.Engine.Events(ctx)
+	ends := newDying()
+	defer ends.timer.Stop()
 	for {
 		select {
 		case e, ok := <-events:
 			if !ok {
 				return
 			}
+			if e.Kind == engine.EventDie && r.isActive(e.Container) {
+				ends.add(e.Container, r.now())
+				continue
+			}
 			r.take(ctx, e)
+		case <-ends.timer.C:
+			for _, id := range ends.take(r.now()) {
+				r.onEvent(ctx, engine.Event{Kind: engine.EventDie, Container: id})
+			}
 		case <-check.C:
 			r.take(ctx, engine.Event{Kind: engine.Resync})
 		}
@@ -216,6 +226,9 @@ func (r *Reconciler) take(ctx context.Context, e engine.Event) {
 func (r *Reconciler) onEvent(ctx context.Context, e engine.Event) {
 	if e.Container == "" {
 		return
+	}
+	if e.Kind == engine.EventStop || e.Kind == engine.EventPause {
+		r.byHand(ctx, e)
 	}
 	app, err := r.world.refresh(ctx, e.Container)
 	if err != nil && ctx.Err() == nil {

@@ -45,6 +45,10 @@ type worker struct {
 	failures map[string]rollout.Failed
 	chains   map[string]string // instances that actions are under way on, by chain
 	running  int
+	// own counts remora's own stops and pauses under way by container, ownEnded
+	// is when the last one ended.
+	own      map[string]int
+	ownEnded map[string]time.Time
 	healthy  map[string]time.Time
 	pulled   map[string]bool
 	oom      map[string]time.Time // starts whose oom_score_adj is settled, by ID
@@ -87,7 +91,7 @@ func newWorker(r *Reconciler, env, name string, app ledger.App) *worker {
 	return &worker{
 		r: r, id: id, log: r.cfg.Logger.With("app", id), app: app, saved: true,
 		inbox: make(chan func(context.Context), 16), kick: make(chan struct{}, 1), done: make(chan struct{}),
-		failures: map[string]rollout.Failed{}, chains: map[string]string{}, output: map[string]string{}, oom: map[string]time.Time{}, healthy: map[string]time.Time{}, pulled: map[string]bool{},
+		failures: map[string]rollout.Failed{}, chains: map[string]string{}, own: map[string]int{}, ownEnded: map[string]time.Time{}, output: map[string]string{}, oom: map[string]time.Time{}, healthy: map[string]time.Time{}, pulled: map[string]bool{},
 	}
 }
 

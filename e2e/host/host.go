@@ -47,6 +47,9 @@ type Options struct {
 	Policy string
 	// Env is added to the agent's environment.
 	Env []string
+	// Agent is the agent's command instead of `remora agent`; --config and the
+	// host file are appended.
+	Agent []string
 	// Poll is the source's poll; default 1h, so that only `reconcile` looks.
 	Poll time.Duration
 	// State and Run folders; default new ones.
@@ -143,6 +146,9 @@ sources:
 	}
 }
 
+// SetAgent changes the agent's command and environment, from its next start.
+func (h *Host) SetAgent(command, env []string) { h.opts.Agent, h.opts.Env = command, env }
+
 // StartAmbassador starts the data plane and waits until it answers.
 func (h *Host) StartAmbassador(t rig.TB) {
 	t.Helper()
@@ -170,7 +176,12 @@ func (h *Host) StartAgent(t rig.TB) {
 // SpawnAgent starts the agent and does not wait.
 func (h *Host) SpawnAgent(t rig.TB) *rig.Process {
 	t.Helper()
-	cmd := h.Engine.Command(filepath.Join(h.bin, "remora"), "agent", "--config", h.ConfigPath())
+	command := h.opts.Agent
+	if len(command) == 0 {
+		command = []string{filepath.Join(h.bin, "remora"), "agent"}
+	}
+	args := append(slices.Clone(command[1:]), "--config", h.ConfigPath())
+	cmd := h.Engine.Command(command[0], args...)
 	cmd.Env = append(os.Environ(), h.opts.Env...)
 	p := rig.Spawn(t, "agent", cmd)
 	h.mu.Lock()
@@ -187,7 +198,7 @@ func (h *Host) WaitAgent(t rig.TB) {
 		if err := p.Alive(); err != nil {
 			return fmt.Errorf("%w\n%s", err, p.Output(t))
 		}
-		_, err := h.status()
+		_, err := h.TryStatus()
 		return err
 	})
 }
@@ -244,14 +255,15 @@ func (h *Host) command(args ...string) *exec.Cmd {
 // Status asks the agent for its whole status.
 func (h *Host) Status(t rig.TB) status.Host {
 	t.Helper()
-	s, err := h.status()
+	s, err := h.TryStatus()
 	if err != nil {
 		t.Fatalf("status: %v", err)
 	}
 	return s
 }
 
-func (h *Host) status() (status.Host, error) {
+// TryStatus asks the agent for its whole status; it may not answer.
+func (h *Host) TryStatus() (status.Host, error) {
 	var s status.Host
 	out, err := h.command("status", "-o", "json").Output()
 	if err != nil {
@@ -332,7 +344,7 @@ func (h *Host) WaitReason(t rig.TB, app string, within time.Duration, r status.R
 func (h *Host) WaitApp(t rig.TB, app string, within time.Duration, what string, ok func(status.App) bool) {
 	t.Helper()
 	rig.Eventually(t, within, app+" to be "+what, func() error {
-		s, err := h.status()
+		s, err := h.TryStatus()
 		if err != nil {
 			return err
 		}

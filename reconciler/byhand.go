@@ -1,0 +1,111 @@
+package reconciler
+
+import (
+	"context"
+	"time"
+
+	"github.com/remorahq/remora/internal/engine"
+	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/reconciler/ledger"
+)
+
+// stopGrace is how long the end of an active container waits for the event
+// that tells a person's `docker stop` from a crash: engines before 23 send it
+// after the end, newer ones before it.
+const stopGrace = 100 * time.Millisecond
+
+// dying holds the ends of active containers until it is known whether a person
+// wanted them. It belongs to the goroutine that follows the engine.
+type dying struct {
+	due   map[string]time.Time
+	timer *time.Timer
+}
+
+func newDying() *dying {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &dying{due: map[string]time.Time{}, timer: t}
+}
+
+// add notes an end.
+func (d *dying) add(container string, now time.Time) {
+	d.due[container] = now.Add(stopGrace)
+	d.timer.Reset(stopGrace)
+}
+
+// take returns those that waited long enough.
+func (d *dying) take(now time.Time) []string {
+	var out []string
+	for id, at := range d.due {
+		if !now.Before(at) {
+			out = append(out, id)
+			delete(d.due, id)
+		}
+	}
+	if len(d.due) > 0 {
+		d.timer.Reset(stopGrace)
+	}
+	return out
+}
+
+// isActive says whether a container belongs to an active release.
+func (r *Reconciler) isActive(container string) bool {
+	c, err := r.world.container(container)
+	if err != nil || !c.Ours() {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.views[c.AppID()].Services {
+		for _, i := range s.Instances {
+			if i.ID == container && i.Role == "active" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// byHand tells the worker of a container that somebody stopped or paused it.
+func (r *Reconciler) byHand(ctx context.Context, e engine.Event) {
+	c, err := r.world.container(e.Container)
+	if err != nil || !c.Ours() {
+		return
+	}
+	r.mu.Lock()
+	w := r.workers[c.AppID()]
+	r.mu.Unlock()
+	if w != nil {
+		_ = w.post(ctx, func(context.Context) { w.byHand(e, c) })
+	}
+}
+
+// byHand honours a person's stop of a container of an active release, unless
+// it was remora's own.
+func (w *worker) byHand(e engine.Event, c engine.Container) {
+	name := c.Labels[engine.LabelService]
+	s := w.app.Services[name]
+	if w.own[e.Container] > 0 || w.r.now().Sub(w.ownEnded[e.Container]) < time.Second || s == nil || s.Active == nil || s.Stopped != nil {
+		return
+	}
+	if ro := w.app.Rollout; ro != nil && ro.Changes[name] != nil || !has(s.Active, e.Container) {
+		return
+	}
+	app := w.app.Clone()
+	now := w.r.now()
+	app.Services[name].Stopped = &ledger.Override{By: status.Actor{Kind: "user", Name: "docker " + string(e.Kind)}, At: now, Until: now.Add(time.Duration(w.r.cfg.Host.StopRespect))}
+	w.app, w.saved = app, false
+	w.record(status.Event{
+		Reason: status.StoppedByHand, Severity: "warning", Service: name, Actor: status.Actor{Kind: "user", Name: "docker " + string(e.Kind)},
+		Message: name + " was stopped with `docker " + string(e.Kind) + "`; it is repaired at " + app.Services[name].Stopped.Until.Format("15:04") + ", `remora start " + w.id + "/" + name + "` does it now",
+	})
+}
+
+func has(d *ledger.Deployed, container string) bool {
+	for _, i := range d.Instances {
+		if i.Container == container {
+			return true
+		}
+	}
+	return false
+}
