@@ -172,12 +172,12 @@ func (f *follower) accept(rev status.Revision, same bool) {
 	defer f.mu.Unlock()
 	was := f.inForce
 	f.inForce = rev
-	f.state.Revision, f.state.Latest, f.state.FetchedAt = rev.String(), rev.String(), rev.FetchedAt
+	f.state.Revision, f.state.Latest, f.state.FetchedAt, f.state.History = rev.String(), rev.String(), rev.FetchedAt, rev.Ancestors
 	if !f.condition(status.Ready).True {
 		f.setCondition(status.Ready, true, status.Succeeded, "")
 	}
-	if same || was.SHA == rev.SHA {
-		return
+	if same || was.SHA == rev.SHA || was.IsZero() {
+		return // news of a revision is told once, not at every start
 	}
 	switch {
 	case rev.TagMoved:

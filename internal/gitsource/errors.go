@@ -49,6 +49,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// StatusReason returns the reason for the status.
+func (e *Error) StatusReason() status.Reason { return e.Reason }
+
 // cause says what an error allows: only what may lie in our own files is worth
 // a second try at once.
 type cause int

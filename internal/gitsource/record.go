@@ -49,11 +49,21 @@ func (r *record) accept(h Head, sha string, s seal, folder string) status.Revisi
 		r.Tags[h.Full] = h.Object
 	}
 	r.History = r.merge(rev, s.History)
+	rev.Ancestors = ancestors(sha, r.History.Known)
 	r.Full, r.Object, r.Revision = h.Full, h.Object, rev
 	r.Recent = slices.DeleteFunc(r.Recent, func(s string) bool { return s == sha })
 	r.Recent = append([]string{sha}, r.Recent[:min(len(r.Recent), maxRecent-1)]...)
 	return rev
 }
+
+// ancestors are the nearest known ones of a commit.
+func ancestors(sha string, known []string) []string {
+	near := slices.DeleteFunc(slices.Clone(known), func(id string) bool { return id == sha })
+	return near[:min(len(near), maxAncestors)]
+}
+
+// maxAncestors bounds what a revision says of its past.
+const maxAncestors = 100
 
 func (r *record) compare(rev *status.Revision, past history) {
 	if r.Revision.SHA == rev.SHA {

@@ -19,6 +19,9 @@ type Revision struct {
 	// Live says that Folder is a local folder that people edit.
 	Live   bool   `json:"live,omitempty"`
 	Commit Commit `json:"commit,omitzero"`
+	// Ancestors are commits known to precede it, nearest first, as far as they
+	// were fetched.
+	Ancestors []string `json:"ancestors,omitempty"`
 	// Previous is the SHA that was in force before; empty for the first one.
 	Previous string `json:"previous,omitempty"`
 	// Rewritten says that Previous is no ancestor of this revision: the branch
