@@ -130,10 +130,13 @@ func (p *payload) labels() map[string]string {
 	return l
 }
 
+// environment is what the container gets besides the manifest's own: what the
+// host's env files hold, and who and where it is.
 func (p *payload) environment() map[string]string {
-	return map[string]string{
-		"REMORA_HOST": p.Host, "REMORA_RELEASE": p.Release.ID, "REMORA_INSTANCE": p.Instance.Key,
-	}
+	env := map[string]string{}
+	maps.Copy(env, p.Release.Service.HostEnv)
+	env["REMORA_HOST"], env["REMORA_RELEASE"], env["REMORA_INSTANCE"] = p.Host, p.Release.ID, p.Instance.Key
+	return env
 }
 
 // ownNetwork says that the container has a network namespace of its own on

@@ -42,6 +42,7 @@ func payloadInput(t *testing.T, text string) PayloadInput {
 func TestPayload(t *testing.T) {
 	in := payloadInput(t, "web reg:5000/app:v1 port=80:3000 volume=uploads env=A:1\ndb postgres:16 expose=5432")
 	in.DNS = []string{"10.210.0.250"}
+	in.Release.Service.HostEnv = map[string]string{"QUEUE": "of the host", "REMORA_HOST": "another"}
 	c, err := Payload(in)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func TestPayload(t *testing.T) {
 			"com.docker.compose.oneoff": "False", "com.docker.compose.config-hash": id,
 			"com.centurylinklabs.watchtower.enable": "false",
 		},
-		Env:        map[string]string{"REMORA_HOST": "web-7", "REMORA_RELEASE": id, "REMORA_INSTANCE": in.Instance.Key},
+		Env:        map[string]string{"QUEUE": "of the host", "REMORA_HOST": "web-7", "REMORA_RELEASE": id, "REMORA_INSTANCE": in.Instance.Key},
 		Networks:   []engine.Endpoint{{Network: "shop_default", Address: netip.MustParseAddr("10.210.0.140")}},
 		ExtraHosts: []string{"db:10.210.0.201", "web:10.210.0.200"}, DNS: []string{"10.210.0.250"},
 		Mounts: []engine.Mount{{Type: "volume", Source: "shop_uploads", Target: "/uploads", Spec: in.Release.Service.Container.Mounts[0]}},
