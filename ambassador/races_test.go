@@ -618,5 +618,7 @@ func TestNTLMPinsTheConnection(t *testing.T) {
 		c.want("POST", post, 200, "1")
 	}
 	_ = c.c.Close()
-	connect(t, port).want("GET", get("/"), 200, "0")
+	if _, body, err := connect(t, port).roundTrip("GET", get("/")); err != nil || body == "1" {
+		t.Errorf("another client got %q, %v", body, err)
+	}
 }

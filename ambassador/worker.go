@@ -164,7 +164,7 @@ func (wk *Worker) Put(ctx context.Context, t *traffic.Table) (traffic.Ack, error
 	wk.mu.Lock()
 	defer wk.mu.Unlock()
 	if !wk.leads {
-		return traffic.Ack{}, errors.New("another worker leads now: call again")
+		return traffic.Ack{}, control.ErrNotLeading
 	}
 	if t.Version != traffic.FormatVersion {
 		return traffic.Ack{}, fmt.Errorf("table has version %d, this ambassador knows %d", t.Version, traffic.FormatVersion)

@@ -11,6 +11,8 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"net/url"
+	"time"
 
 	"github.com/remorahq/remora/internal/traffic"
 )
@@ -28,11 +30,18 @@ func NewClient(path string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
-	return &Client{path: path, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true, MaxIdleConns: 2}}}
+	return &Client{path: path, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true, DisableKeepAlives: true}}}
 }
 
-// Close closes idle connections.
+// Close releases what the client holds; calls under way are not ended.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// A worker that is replaced breaks off the calls it has, and all but Upgrade
+// may be made again: a table is known by its generation.
+const (
+	callAttempts = 10
+	callPause    = 20 * time.Millisecond
+)
 
 // Put replaces the table and returns once all live workers serve it and it is
 // on disk. Listeners that could not be opened are in the Ack. Errors to branch
@@ -129,9 +138,26 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 	return nil, readFailure(resp)
 }
 
+// again makes a call that a change of workers broke off once more.
+func (c *Client) again(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		resp, err := c.do(ctx, method, path, body)
+		var dial *net.OpError
+		broken := errors.As(err, new(*url.Error)) && (!errors.As(err, &dial) || dial.Op != "dial")
+		if err == nil || method == http.MethodPost || attempt == callAttempts || !broken && !errors.Is(err, ErrNotLeading) {
+			return resp, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(callPause):
+		}
+	}
+}
+
 // call decodes a success into out, or copies it when out is bytes.
 func (c *Client) call(ctx context.Context, method, path string, body []byte, out any) error {
-	resp, err := c.do(ctx, method, path, body)
+	resp, err := c.again(ctx, method, path, body)
 	if err != nil {
 		var np *notPersisted
 		if ack, ok := out.(*traffic.Ack); ok && errors.As(err, &np) {
@@ -174,6 +200,8 @@ func readFailure(resp *http.Response) error {
 	switch {
 	case f.Stale != nil:
 		return f.Stale
+	case resp.StatusCode == http.StatusServiceUnavailable:
+		return fmt.Errorf("%w: %s", ErrNotLeading, f.Error)
 	case f.NotPersisted && f.Ack != nil:
 		return &notPersisted{ack: *f.Ack, text: f.Error}
 	}

@@ -28,6 +28,9 @@ const maxTable = 64 << 20
 // retire what that one refers to, and puts the table again.
 var ErrNotPersisted = errors.New("table is served but not on disk")
 
+// ErrNotLeading is returned by a [Backend] whose successor answers now.
+var ErrNotLeading = errors.New("another worker leads now")
+
 // StaleError refuses a table whose generation is not higher than the one in
 // force, unless it is the very same table.
 type StaleError struct {

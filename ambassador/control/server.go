@@ -90,6 +90,8 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, ack)
 	case errors.As(err, &stale):
 		s.fail(w, http.StatusConflict, failure{Error: err.Error(), Stale: stale})
+	case errors.Is(err, ErrNotLeading):
+		s.fail(w, http.StatusServiceUnavailable, failure{Error: err.Error()})
 	case errors.Is(err, ErrNotPersisted):
 		s.fail(w, http.StatusInsufficientStorage, failure{Error: err.Error(), NotPersisted: true, Ack: &ack})
 	default:

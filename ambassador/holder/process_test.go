@@ -100,6 +100,9 @@ func startProgram(t testing.TB, program, dir string) *proc {
 		p.client.Close()
 		_ = p.cmd.Process.Kill()
 		<-p.ended
+		if strings.Contains(p.log.String(), "DATA RACE") {
+			t.Error("a data race in the ambassador")
+		}
 		if t.Failed() {
 			t.Logf("ambassador's log:\n%s", p.log)
 		}
