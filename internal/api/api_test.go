@@ -101,8 +101,10 @@ func start(t *testing.T, adjust func(*api.Options)) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{backend: &backend{}, journal: j, socket: filepath.Join(t.TempDir(), "agent.sock")}
-	opt := api.Options{Socket: r.socket, Backend: r.backend, Events: j, Version: "1.3.0", Logger: log,
-		Poll: 5 * time.Millisecond, Heartbeat: 20 * time.Millisecond}
+	opt := api.Options{
+		Socket: r.socket, Backend: r.backend, Events: j, Version: "1.3.0", Logger: log,
+		Poll: 5 * time.Millisecond, Heartbeat: 20 * time.Millisecond,
+	}
 	if adjust != nil {
 		adjust(&opt)
 	}
@@ -319,7 +321,9 @@ func TestStopEndsStreamsAndRemovesTheSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop(t, r.server)
-	<-done
+	if err := <-done; err != nil {
+		t.Logf("following ended with: %v", err)
+	}
 	if _, err := os.Lstat(r.socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
 	}

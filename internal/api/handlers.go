@@ -36,8 +36,10 @@ func (s *Server) routes() http.Handler {
 	handle("POST /v1/render", s.render)
 	handle("POST /v1/commands", s.command)
 	handle("/", func(_ http.ResponseWriter, r *http.Request) error {
-		return &status.Error{Kind: status.NotFound, Message: fmt.Sprintf("no such call: %s %s", r.Method, r.URL.Path),
-			Remedy: "this agent is " + s.opt.Version + "; is the caller of another version?"}
+		return &status.Error{
+			Kind: status.NotFound, Message: fmt.Sprintf("no such call: %s %s", r.Method, r.URL.Path),
+			Remedy: "this agent is " + s.opt.Version + "; is the caller of another version?",
+		}
 	})
 	return mux
 }

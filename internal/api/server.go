@@ -134,7 +134,7 @@ func (s *Server) listenSocket(ctx context.Context) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	defer os.RemoveAll(private)
+	defer os.RemoveAll(private) //nolint:errcheck // an empty folder
 	temp := filepath.Join(private, "s")
 	l, err := new(net.ListenConfig).Listen(ctx, "unix", temp)
 	if err != nil {

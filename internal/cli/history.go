@@ -52,7 +52,8 @@ func (a *app) historyLines(entries []status.HistoryEntry, now time.Time) []strin
 			paint = a.screen.busy
 		}
 		t.rows = append(t.rows, []cell{
-			text(moment(e.Time, now)), text(revision(e.Revision)), {string(e.Result), paint},
+			text(moment(e.Time, now)), text(revision(e.Revision)),
+			{string(e.Result), paint},
 			text(e.Duration.Round(100 * time.Millisecond).String()), text(strings.Join(releases, ", ")),
 			text(orElse(e.Actor.Name, e.Author)), text(oneLine(orElse(e.Message, e.Subject))),
 		})

@@ -128,7 +128,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // a test
 	t.Setenv("NOTIFY_SOCKET", socket)
 	if err := notifySystemd(context.Background(), "READY=1"); err != nil {
 		t.Fatal(err)

@@ -102,8 +102,13 @@ func (v statusView) troubles(h status.Host) []string {
 
 func (v statusView) columns() []column {
 	c := []column{
-		{name: "APP/SERVICE"}, {name: "RUNNING"}, {name: "WANTED"}, {name: "TRAFFIC", right: true},
-		{name: "STATE", gap: 1}, {name: "BACK"}, {name: "SINCE"},
+		{name: "APP/SERVICE"},
+		{name: "RUNNING"},
+		{name: "WANTED"},
+		{name: "TRAFFIC", right: true},
+		{name: "STATE", gap: 1},
+		{name: "BACK"},
+		{name: "SINCE"},
 	}
 	if v.wide {
 		c = append([]column{{name: "HOST"}}, c...)
@@ -233,7 +238,8 @@ func (v statusView) row(host string, l line) row {
 	}
 	r.cells = []cell{
 		text(l.name), text(dash(tag(l.running), l.served)), text(dash(tag(l.wanted), l.served)), text(traffic(l)),
-		{r.state, paint}, text(l.back), text(ago(l.since, v.now)),
+		{r.state, paint},
+		text(l.back), text(ago(l.since, v.now)),
 	}
 	if v.wide {
 		r.cells = append([]cell{text(host)}, r.cells...)

@@ -64,7 +64,7 @@ func (t *trial) run(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer logFile.Close()
+	defer logFile.Close() //nolint:errcheck // a log
 	t.log = newLogger(logFile, t.host.Log, new(slog.LevelVar))
 	proxy, err := startAmbassador(ctx, t.host)
 	if err != nil {

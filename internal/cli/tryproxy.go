@@ -49,7 +49,7 @@ func startAmbassador(ctx context.Context, h manifests.Host) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer log.Close()                                             //nolint:errcheck // the child has it
 	cmd := exec.Command(binary, "--run", h.Run, "--state", state) //nolint:gosec // our own program
 	cmd.Stdout, cmd.Stderr = log, log
 	// In a session of its own: the terminal's Ctrl-C is not meant for it.

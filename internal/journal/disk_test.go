@@ -31,7 +31,7 @@ func smallDisk(t *testing.T) (dir string, fill, free func()) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
+			defer f.Close() //nolint:errcheck // the disk is full
 			for buf := make([]byte, 4096); err == nil; {
 				_, err = f.Write(buf)
 			}

@@ -142,7 +142,9 @@ func TestTornLineIsCutAndIDsNeverRepeat(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(f, "%s\n{\"id\":11,\"mess", strings.Repeat("\x00", 64))
-	f.Close()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
 
 	j = open(t, dir, journal.Options{})
 	e := j.Record(status.Event{Message: "next"})

@@ -66,7 +66,7 @@ func measure(path string) (size int64, lines int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	buf := make([]byte, 64<<10)
 	var offset int64
 	for {
@@ -121,7 +121,7 @@ func readPart(path string, yield func(status.Event) bool) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	lines := bufio.NewScanner(f)
 	lines.Buffer(make([]byte, 0, 64<<10), longestLine)
 	for lines.Scan() {

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,7 +88,7 @@ func (c *scrape) host(h status.Host) {
 
 func (c *scrape) source(s status.Source) {
 	l := labels{"source", s.Name, "environment", s.Environment}
-	c.gauge("remora_source_info", "1, with the revision in force.", 1, append(l[:len(l):len(l)], "revision", s.Revision))
+	c.gauge("remora_source_info", "1, with the revision in force.", 1, append(slices.Clip(l), "revision", s.Revision))
 	c.moment("remora_source_fetched_timestamp_seconds", "When the server last confirmed the revision.", s.FetchedAt, l)
 	for _, cond := range s.Conditions {
 		switch cond.Type {
@@ -101,7 +102,7 @@ func (c *scrape) source(s status.Source) {
 
 func (c *scrape) app(a status.App) {
 	l := labels{"environment", a.Environment, "app", a.Name}
-	c.gauge("remora_app_info", "1, with how the app is.", 1, append(l[:len(l):len(l)],
+	c.gauge("remora_app_info", "1, with how the app is.", 1, append(slices.Clip(l),
 		"revision", a.Revision, "sync", string(a.Sync), "health", string(a.Health), "reason", string(a.Reason)))
 	c.moment("remora_app_since_timestamp_seconds", "Since when the app is as it is.", a.Since, l)
 	c.gauge("remora_app_pinned", "1 while a person's rollback pins the app.", flag(a.Pinned), l)
@@ -114,8 +115,8 @@ func (c *scrape) app(a status.App) {
 }
 
 func (c *scrape) service(app labels, s status.Service) {
-	l := append(app[:len(app):len(app)], "service", s.Name)
-	c.gauge("remora_service_info", "1, with what runs and what is wanted.", 1, append(l[:len(l):len(l)],
+	l := append(slices.Clip(app), "service", s.Name)
+	c.gauge("remora_service_info", "1, with what runs and what is wanted.", 1, append(slices.Clip(l),
 		"kind", s.Kind, "running", s.Running, "wanted", s.Wanted, "sync", string(s.Sync), "health", string(s.Health)))
 	c.gauge("remora_service_healthy", "1 while the service is healthy.", flag(s.Health == status.Healthy), l)
 	c.gauge("remora_service_stopped_by_hand", "1 while a person stopped the service.", flag(s.Reason == status.StoppedByHand), l)
@@ -127,7 +128,7 @@ func (c *scrape) service(app labels, s status.Service) {
 		roles[i.Role]++
 	}
 	for role, n := range roles {
-		c.gauge("remora_service_containers", "Containers by their part in a rollout.", float64(n), append(l[:len(l):len(l)], "role", role))
+		c.gauge("remora_service_containers", "Containers by their part in a rollout.", float64(n), append(slices.Clip(l), "role", role))
 	}
 }
 

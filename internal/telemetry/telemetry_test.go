@@ -55,10 +55,14 @@ func TestScrapeReadsTheStatus(t *testing.T) {
 	m.Attach(backend{
 		host: status.Host{
 			NeedPerson: 2, Engine: status.EngineState{Connected: true}, LastReconcile: time.Unix(1000, 0),
-			Sources: []status.Source{{Name: "main", Environment: "production", Revision: "main@sha1:67e2c98a",
-				Conditions: []status.Condition{{Type: status.Ready, True: true}}}},
-			Apps: []status.App{{Environment: "production", Name: "shop", Pinned: true, Reason: status.RolledBack, Rollout: &status.Rollout{},
-				Services: []status.Service{{Name: "web", Traffic: 100, Health: status.Healthy, Instances: []status.Instance{{Role: "active"}, {Role: "active"}, {Role: "standby"}}}, {Name: "worker", Traffic: -1}}}},
+			Sources: []status.Source{{
+				Name: "main", Environment: "production", Revision: "main@sha1:67e2c98a",
+				Conditions: []status.Condition{{Type: status.Ready, True: true}},
+			}},
+			Apps: []status.App{{
+				Environment: "production", Name: "shop", Pinned: true, Reason: status.RolledBack, Rollout: &status.Rollout{},
+				Services: []status.Service{{Name: "web", Traffic: 100, Health: status.Healthy, Instances: []status.Instance{{Role: "active"}, {Role: "active"}, {Role: "standby"}}}, {Name: "worker", Traffic: -1}},
+			}},
 		},
 		rows: []status.RouteRow{{Listen: ":80", Service: "shop/web", Release: "a", Requests: 3}, {Listen: ":80", Service: "shop/web", Release: "b", Requests: 4, Errors: 1}},
 	}, "1.3.0")
