@@ -3,6 +3,7 @@ package loader
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"slices"
 	"sync"
 
 	"github.com/remorahq/remora/internal/loader/input"
@@ -40,13 +41,17 @@ type cache struct {
 	answers map[key][]answer
 }
 
-// get returns an answer of which nothing has changed below root.
+// get returns an answer of which nothing has changed below root. It is the
+// newest from then on: what a host goes back to again and again stays.
 func (c *cache) get(k key, root string) (manifests.LoadResult, bool) {
 	c.mu.Lock()
 	list := c.answers[k]
 	c.mu.Unlock()
-	for _, a := range list {
+	for i, a := range list {
 		if same(root, a.inputs) {
+			if i > 0 {
+				c.put(k, a.inputs, a.result)
+			}
 			return a.result, true
 		}
 	}
@@ -72,7 +77,7 @@ func (c *cache) put(k key, inputs []manifests.Input, result manifests.LoadResult
 	}
 	list := []answer{{inputs, result}}
 	for _, a := range c.answers[k] {
-		if len(list) < maxAnswers {
+		if len(list) < maxAnswers && !slices.Equal(a.inputs, inputs) {
 			list = append(list, a)
 		}
 	}
