@@ -1,0 +1,136 @@
+package load
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// link is one connection of a client.
+type link interface {
+	// open does what comes before the first message, and returns the release's
+	// version where the server says it.
+	open(session string) (version string, err error)
+	// exchange sends one message or request and takes its whole answer.
+	exchange(id string) (version string, err error)
+	// over says that the server has ended a tunnel, and how.
+	over() (bool, error)
+	deadline(at time.Time) error
+	close(politely bool)
+}
+
+// errClosedCleanly is a tunnel's server that said goodbye: a close frame, or
+// the end of the stream between two lines.
+var errClosedCleanly = errors.New("closed cleanly")
+
+func newLink(g Group, conn net.Conn) link {
+	w := wire{Group: g, conn: conn, in: bufio.NewReader(conn)}
+	switch g.Kind {
+	case WebSocket:
+		return &webSocket{wire: w}
+	case TCP, Greeted:
+		return &lines{w}
+	default:
+		return &http1{wire: w}
+	}
+}
+
+// wire is what links share.
+type wire struct {
+	Group
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func (w *wire) deadline(at time.Time) error { return w.conn.SetDeadline(at) }
+
+// pending is what has come in since the last message: something, the end, or
+// an error; 0 and nil is nothing.
+func (w *wire) pending() (n int, err error) {
+	if n := w.in.Buffered(); n > 0 {
+		return n, nil
+	}
+	raw, err := w.conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var perr error
+	var b [1]byte
+	err = raw.Read(func(fd uintptr) bool {
+		n, _, perr = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return true
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case errors.Is(perr, unix.EAGAIN):
+		return 0, nil
+	case perr == nil && n == 0:
+		return 0, io.EOF
+	}
+	return n, perr
+}
+
+func (w *wire) over() (bool, error) { return false, nil }
+
+func (w *wire) close(bool) { _ = w.conn.Close() } // nothing is expected any more
+
+// lines is an echo by lines.
+type lines struct{ wire }
+
+func (l *lines) open(string) (string, error) {
+	if l.Kind != Greeted {
+		return "", nil
+	}
+	line, err := l.line()
+	if err != nil {
+		return "", fmt.Errorf("greeting: %w", err)
+	}
+	f := strings.Fields(line)
+	if len(f) != 3 || f[0] != "hello" {
+		return "", fmt.Errorf("greeting: %q", line)
+	}
+	return f[1], nil
+}
+
+func (l *lines) over() (bool, error) {
+	n, err := l.pending()
+	switch {
+	case errors.Is(err, io.EOF):
+		return true, errClosedCleanly
+	case n > 0:
+		return true, errors.New("a line that nobody sent")
+	}
+	return err != nil, err
+}
+
+func (l *lines) exchange(id string) (string, error) {
+	sent := "id " + id
+	if _, err := io.WriteString(l.conn, sent+"\n"); err != nil {
+		return "", fmt.Errorf("write: %w", err)
+	}
+	got, err := l.line()
+	if err == nil && got != sent {
+		err = fmt.Errorf("echo of %q is %q", sent, got)
+	}
+	return "", err
+}
+
+// line reads one line. The end of the stream is clean between two of them.
+func (l *lines) line() (string, error) {
+	text, err := l.in.ReadString('\n')
+	switch {
+	case errors.Is(err, io.EOF) && text == "":
+		return "", errClosedCleanly
+	case err != nil:
+		return "", fmt.Errorf("read after %q: %w", text, err)
+	}
+	return strings.TrimSuffix(text, "\n"), nil
+}
