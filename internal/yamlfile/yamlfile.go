@@ -91,8 +91,11 @@ func (d *decoder) check(n *yaml.Node, t reflect.Type, path string, depth int) {
 		for i, item := range n.Content {
 			at := fmt.Sprintf("%s[%d]", path, i)
 			d.positions[at] = manifests.Position{File: d.file, Line: item.Line, Column: item.Column}
-			if t.Kind() == reflect.Slice {
+			switch t.Kind() {
+			case reflect.Slice:
 				d.check(item, t.Elem(), at, depth+1)
+			case reflect.Interface:
+				d.check(item, t, at, depth+1)
 			}
 		}
 	}
@@ -118,6 +121,8 @@ func (d *decoder) checkMapping(n *yaml.Node, t reflect.Type, path string, depth 
 			d.checkField(key, value, t, at, depth)
 		case reflect.Map:
 			d.check(value, t.Elem(), at, depth+1)
+		case reflect.Interface:
+			d.check(value, t, at, depth+1)
 		}
 	}
 }

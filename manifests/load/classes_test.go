@@ -162,7 +162,6 @@ func nameFields(t reflect.Type, keys map[string]string, seen map[reflect.Type]bo
 	}
 	seen[t] = true
 	for f := range t.Fields() {
-		f := f
 		if name, ok := yamlName(f); ok {
 			keys[t.Name()+"."+f.Name] = name
 			nameFields(f.Type, keys, seen)

@@ -143,7 +143,7 @@ func (c *converter) standbyOf(s *manifests.Service) manifests.Standby {
 		out.State = ext.standbyState
 	}
 	cold := s.Kind == manifests.KindWorker || s.Order == manifests.StopFirst ||
-		otherTools(s.Container.Labels, s.Container.Environment) != ""
+		otherTools(s.Container.Labels) != ""
 	if !cold {
 		return out
 	}

@@ -142,16 +142,12 @@ func assign(d *time.Duration, v *time.Duration) {
 	}
 }
 
-// otherTools says whose labels a service carries, if any: that tool finds
-// candidates and standbys too.
-func otherTools(labels map[string]string, env map[string]string) string {
+// otherTools returns a label that speaks to another tool, if there is one:
+// such a tool finds candidates and standbys too. The environment variables that
+// Registrator reads are not meant, since remora takes its place.
+func otherTools(labels map[string]string) string {
 	for _, k := range slices.Sorted(maps.Keys(labels)) {
-		if strings.HasPrefix(k, "traefik.") {
-			return k
-		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(env)) {
-		if strings.HasPrefix(k, "SERVICE_") && (strings.HasSuffix(k, "_NAME") || strings.HasSuffix(k, "_TAGS")) {
+		if strings.HasPrefix(k, "traefik.") || strings.HasPrefix(k, "SERVICE_") {
 			return k
 		}
 	}
@@ -159,7 +155,7 @@ func otherTools(labels map[string]string, env map[string]string) string {
 }
 
 func (c *converter) foreignLabels(at string, out *manifests.Service) {
-	if key := otherTools(out.Container.Labels, out.Container.Environment); key != "" {
+	if key := otherTools(out.Container.Labels); key != "" {
 		c.warn(at+".labels", "let x-remora.routes take its place",
 			"%s speaks to another tool, which finds new and replaced containers too; the standby of this service is stopped", key)
 	}
