@@ -94,6 +94,11 @@ func wantOption(w *wanted, sv *manifests.Service, r *ledger.Release, key, val st
 		r.Hostrev = val
 	case "restart":
 		w.cause = "restart"
+	case "image-hc":
+		r.FromImage = true
+		sv.Container.Healthcheck = &manifests.Healthcheck{Test: []string{"CMD", "ok"}, Interval: 30 * time.Second, Timeout: time.Second, Retries: 3}
+	case "ratio":
+		sv.Update.MaxFailureRatio, _ = strconv.ParseFloat(val, 64)
 	case "hook":
 		sv.Container.PostStart = []manifests.Hook{{Command: []string{val}}}
 	default:
@@ -322,6 +327,9 @@ func (s *sim) command(d *datadriven.TestData) (string, error) {
 		return "", s.killCommand(d)
 	case "supersede": // a newer revision changes this app
 		s.superseded = d.CmdArgs[0].Key
+		return "", nil
+	case "retry": // a person's retry
+		s.app = Retry(s.app, "")
 		return "", nil
 	case "hand": // a person's stop: SERVICE (docker stop) or SERVICE enforced (remora stop), SERVICE start
 		return "", s.handCommand(d)

@@ -608,11 +608,29 @@ func (s *sim) doOne(a Action, c *simContainer) bool {
 			return false
 		}
 		s.healthy[c.ID] = c.Started
-	case PostStart, PreStop, Capture:
+	case PostStart:
+		s.hooked(a.Instance.Key, c.Started)
+	case PreStop, Capture:
 	default:
 		s.wrong("unknown action %s", a.Kind)
 	}
 	return true
+}
+
+// hooked notes in the ledger that post_start ran, as the agent does.
+func (s *sim) hooked(key string, at time.Time) {
+	app := s.app.Clone()
+	t := &turn{app: &app}
+	for _, name := range t.everyName() {
+		for _, d := range t.sets(name) {
+			for k := range d.Instances {
+				if d.Instances[k].Key == key {
+					d.Instances[k].Hooked = at
+				}
+			}
+		}
+	}
+	s.app = app
 }
 
 func (s *sim) startOne(c *simContainer) {
