@@ -139,16 +139,16 @@ func (c *Conn) Send(m Message, fd *os.File) error {
 	}
 	c.wr.Lock()
 	defer c.wr.Unlock()
-	if err := WriteRights(c.c, data, fd); err != nil {
+	if err := writeRights(c.c, data, fd); err != nil {
 		return fmt.Errorf("send %s: %w", m.Op, err)
 	}
 	return nil
 }
 
-// WriteRights writes one message with at most one descriptor. It does not use
+// writeRights writes one message with at most one descriptor. It does not use
 // [os.File.Fd], which would make the open socket blocking in every process
 // that shares it.
-func WriteRights(c *net.UnixConn, data []byte, fd *os.File) error {
+func writeRights(c *net.UnixConn, data []byte, fd *os.File) error {
 	if fd == nil {
 		_, _, err := c.WriteMsgUnix(data, nil, nil)
 		return err

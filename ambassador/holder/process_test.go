@@ -336,8 +336,8 @@ func TestWorkerKilledUnderLoad(t *testing.T) {
 	l := &load{port: port}
 	done := make(chan struct{})
 	go func() { defer close(done); l.run(ctx, 16) }()
-	var worst time.Duration
-	for range 5 {
+	var first, worst time.Duration
+	for i := range 5 {
 		before := p.workers()[0]
 		mark := l.answered.Load()
 		poll(t, "traffic", func() bool { return l.answered.Load() > mark+500 })
@@ -350,10 +350,13 @@ func TestWorkerKilledUnderLoad(t *testing.T) {
 		// An answer that came after the kill is the new worker's.
 		poll(t, "answers", func() bool { return l.answered.Load() > mark+50 })
 		worst = max(worst, time.Since(killed))
+		if i == 0 {
+			first = worst
+		}
 	}
 	cancel()
 	<-done
-	t.Logf("sent=%d answered=%d broken=%d refused=%d back after %s at worst", l.sent.Load(), l.answered.Load(), l.broken.Load(), l.refused.Load(), worst)
+	t.Logf("sent=%d answered=%d broken=%d refused=%d; 50 answers after %s, at worst, in a loop of crashes, %s", l.sent.Load(), l.answered.Load(), l.broken.Load(), l.refused.Load(), first, worst)
 	if l.refused.Load() != 0 {
 		t.Errorf("%d connections were refused", l.refused.Load())
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/remorahq/remora/ambassador/handoff"
 	"github.com/remorahq/remora/internal/traffic"
 )
 
@@ -58,16 +56,29 @@ func (s systemd) watchdog() {
 
 func (s systemd) notify(state string) { s.send(state, nil) }
 
+// send sends a datagram with at most one descriptor. What does not arrive is
+// the manager's loss: there is nothing to do about it here.
 func (s systemd) send(state string, fd *os.File) {
 	if s.socket == "" {
 		return
 	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.socket, Net: "unixgram"})
+	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
-	defer c.Close() //nolint:errcheck // a datagram has left or not
-	_ = handoff.WriteRights(c, []byte(state), fd)
+	defer unix.Close(sock) //nolint:errcheck // a datagram has left or not
+	to := &unix.SockaddrUnix{Name: s.socket}
+	if fd == nil {
+		_ = unix.Sendto(sock, []byte(state), 0, to)
+		return
+	}
+	raw, err := fd.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(n uintptr) {
+		_ = unix.Sendmsg(sock, []byte(state), unix.UnixRights(int(n)), to, 0)
+	})
 }
 
 // name is a listener's name in the store; systemd allows no colon in it.
