@@ -132,24 +132,29 @@ func (c *scrape) service(app labels, s status.Service) {
 	}
 }
 
-// routes sums the rows of one route over its releases.
+// routes sums the counters of each service over its releases. They are the
+// service's: every route that leads to it shows the same ones.
 func (c *scrape) routes(rows []status.RouteRow) {
-	type key struct{ listen, host, path, service string }
-	sums := map[key]status.RouteRow{}
+	type key struct{ service, release string }
+	seen := map[key]bool{}
+	sums := map[string]status.RouteRow{}
 	for _, r := range rows {
-		k := key{r.Listen, r.Host, r.Path, r.Service}
-		sum := sums[k]
+		if seen[key{r.Service, r.Release}] {
+			continue
+		}
+		seen[key{r.Service, r.Release}] = true
+		sum := sums[r.Service]
 		sum.Inflight += r.Inflight
 		sum.Tunnels += r.Tunnels
 		sum.Requests += r.Requests
 		sum.Errors += r.Errors
-		sums[k] = sum
+		sums[r.Service] = sum
 	}
-	for k, sum := range sums {
-		l := labels{"listen", k.listen, "host", k.host, "path", k.path, "service", k.service}
-		c.gauge("remora_route_inflight", "Requests in flight.", float64(sum.Inflight), l)
-		c.gauge("remora_route_tunnels", "Tunnels that go on: TCP, WebSocket, event streams.", float64(sum.Tunnels), l)
-		c.metric(prometheus.CounterValue, "remora_route_requests_total", "Requests answered by the releases in the table.", float64(sum.Requests), l)
-		c.metric(prometheus.CounterValue, "remora_route_errors_total", "Requests answered with 5xx, or not at all.", float64(sum.Errors), l)
+	for service, sum := range sums {
+		l := labels{"service", service}
+		c.gauge("remora_traffic_inflight", "Requests in flight.", float64(sum.Inflight), l)
+		c.gauge("remora_traffic_tunnels", "Tunnels that go on: TCP, WebSocket, event streams.", float64(sum.Tunnels), l)
+		c.metric(prometheus.CounterValue, "remora_traffic_requests_total", "Requests answered by the releases in the table.", float64(sum.Requests), l)
+		c.metric(prometheus.CounterValue, "remora_traffic_errors_total", "Requests answered with 5xx, or not at all.", float64(sum.Errors), l)
 	}
 }

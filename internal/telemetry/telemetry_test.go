@@ -64,7 +64,7 @@ func TestScrapeReadsTheStatus(t *testing.T) {
 				Services: []status.Service{{Name: "web", Traffic: 100, Health: status.Healthy, Instances: []status.Instance{{Role: "active"}, {Role: "active"}, {Role: "standby"}}}, {Name: "worker", Traffic: -1}},
 			}},
 		},
-		rows: []status.RouteRow{{Listen: ":80", Service: "shop/web", Release: "a", Requests: 3}, {Listen: ":80", Service: "shop/web", Release: "b", Requests: 4, Errors: 1}},
+		rows: []status.RouteRow{{Listen: ":80", Service: "shop/web", Release: "a", Requests: 3}, {Listen: ":81", Service: "shop/web", Release: "a", Requests: 3}, {Listen: ":80", Service: "shop/web", Release: "b", Requests: 4, Errors: 1}},
 	}, "1.3.0")
 	text := scrape(t, m)
 	wantLines(t, text,
@@ -78,7 +78,7 @@ func TestScrapeReadsTheStatus(t *testing.T) {
 		`remora_app_needs_person{app="shop",environment="production"} 1`,
 		`remora_service_traffic_ratio{app="shop",environment="production",service="web"} 1`,
 		`remora_service_containers{app="shop",environment="production",role="active",service="web"} 2`,
-		`remora_route_requests_total{host="",listen=":80",path="",service="shop/web"} 7`,
+		`remora_traffic_requests_total{service="shop/web"} 7`,
 	)
 	if strings.Contains(text, `traffic_ratio{app="shop",environment="production",service="worker"`) {
 		t.Error("a worker has a share of traffic")
