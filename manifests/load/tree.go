@@ -112,6 +112,9 @@ func (b *builder) build(n *yaml.Node, depth int) (*value, error) {
 	if v := b.done[n]; v != nil {
 		return v, nil
 	}
+	if !knownTag(n.ShortTag()) {
+		return nil, b.fail(n, fmt.Sprintf("the tag %s means nothing in a compose file", n.ShortTag()))
+	}
 	b.open[n] = true
 	defer delete(b.open, n)
 	v := &value{pos: b.pos(n)}
@@ -131,6 +134,17 @@ func (b *builder) build(n *yaml.Node, depth int) (*value, error) {
 	return v, nil
 }
 
+// knownTag says whether a value's tag leaves its text as it is written. Others,
+// such as !!binary, would let a file say one thing to this scan and another to
+// the library.
+func knownTag(tag string) bool {
+	switch tag {
+	case "", "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge", "!!map", "!!seq", "!reset", "!override":
+		return true
+	}
+	return false
+}
+
 func (b *builder) sequence(v *value, n *yaml.Node, depth int) error {
 	for _, item := range n.Content {
 		child, err := b.build(item, depth+1)
@@ -147,6 +161,9 @@ func (b *builder) mapping(v *value, n *yaml.Node, depth int) error {
 	var merges []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, item := n.Content[i], n.Content[i+1]
+		if !knownTag(key.ShortTag()) || key.Kind != yaml.ScalarNode {
+			return b.fail(key, "a key is a plain text")
+		}
 		if key.Value == "<<" && key.Tag == "!!merge" {
 			merges = append(merges, item)
 			continue
