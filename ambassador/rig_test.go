@@ -64,7 +64,7 @@ func startWorker(t *testing.T, dir string) *Worker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wk := New(Options{StateDir: dir, Opener: directly{}, Log: slog.New(slog.DiscardHandler), Version: "test", BootID: boot})
+	wk := New(Options{StateDir: dir, Opener: directly{}, Log: discard(), Version: "test", BootID: boot})
 	t.Cleanup(wk.Close)
 	if err := wk.Lead(t.Context()); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func freeAddress() netip.Addr {
 }
 
 // freePort is a port that nobody listens on now.
-func freePort(t *testing.T) uint16 {
+func freePort(t testing.TB) uint16 {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -293,3 +293,5 @@ func (c *client) want(method, raw string, status int, prefix string) {
 func get(path string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
