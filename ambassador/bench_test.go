@@ -22,8 +22,10 @@ func largeTable(n int, port uint16) *traffic.Table {
 				{Container: fmt.Sprintf("%064d", i), Address: netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), Fixed: true},
 			}}
 		}
-		tb.Services = append(tb.Services, traffic.Service{Name: name, Active: "v2", HoldFor: time.Second,
-			Releases: []traffic.Release{release("v2", traffic.Active), release("v1", traffic.Standby)}})
+		tb.Services = append(tb.Services, traffic.Service{
+			Name: name, Active: "v2", HoldFor: time.Second,
+			Releases: []traffic.Release{release("v2", traffic.Active), release("v1", traffic.Standby)},
+		})
 		tb.Listeners[0].Routes = append(tb.Listeners[0].Routes, traffic.Route{Host: fmt.Sprintf("app%d.example.com", i), Service: name, Port: backendPort})
 	}
 	return tb

@@ -264,7 +264,7 @@ func (p *prober) check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect to port %d: %s", p.Port, cause(err))
 	}
-	defer c.Close() //nolint:errcheck // read to its end or not wanted
+	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	switch {

@@ -169,8 +169,7 @@ const timedOut = "timed out"
 
 // cause is the innermost reason of a network error, as people read it.
 func cause(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
 	}
 	var sys interface{ Timeout() bool }

@@ -185,8 +185,7 @@ func (x *exchange) expects() bool {
 }
 
 func (x *exchange) refuseBody(err error) bool {
-	var bad *http1.Error
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*http1.Error](err); ok {
 		x.answer(bad.Status, "remora: "+bad.Reason, 0, false)
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		x.answer(408, "remora: the request's body did not come", 0, false)

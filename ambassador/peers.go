@@ -178,7 +178,7 @@ func (wk *Worker) followOlder(p *peer) {
 // obeyYounger serves the successor's tables and reports to it.
 func (wk *Worker) obeyYounger(c net.Conn) {
 	wk.background.Go(func() {
-		defer c.Close() //nolint:errcheck // the reader sees the end
+		defer c.Close()
 		e := json.NewEncoder(c)
 		for {
 			changed := wk.changed.wait()

@@ -3,6 +3,7 @@ package ambassador
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/remorahq/remora/internal/traffic"
 )
@@ -224,12 +225,7 @@ func (rv *releaseView) endpointView(ep *endpoint) *endpointView {
 }
 
 func wasTried(tried []*endpoint, ep *endpoint) bool {
-	for _, t := range tried {
-		if t == ep {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(tried, ep)
 }
 
 // refusing says that every endpoint is down or refuses connections.

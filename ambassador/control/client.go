@@ -93,7 +93,7 @@ func (c *Client) Watch(ctx context.Context) iter.Seq2[traffic.Report, error] {
 			yield(traffic.Report{}, err)
 			return
 		}
-		defer resp.Body.Close() //nolint:errcheck // read only
+		defer resp.Body.Close()
 		lines := bufio.NewReader(resp.Body)
 		for {
 			r, err := nextEvent(lines)
@@ -134,7 +134,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	return nil, readFailure(resp)
 }
 
@@ -165,7 +165,7 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, out
 		}
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxTable))
 	if err != nil {
 		return fmt.Errorf("read the ambassador's answer: %w", err)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -193,10 +194,8 @@ func (g *guarded) Accept() (net.Conn, error) {
 }
 
 func (g *guarded) allowed(uid uint32) bool {
-	for _, u := range g.uids {
-		if u == uid {
-			return true
-		}
+	if slices.Contains(g.uids, uid) {
+		return true
 	}
 	return uid == 0
 }

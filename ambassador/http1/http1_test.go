@@ -191,8 +191,7 @@ func TestResponses(t *testing.T) {
 			var r Response
 			err := r.Read(reader(c.raw), c.method)
 			if c.bad {
-				var bad *Error
-				if !errors.As(err, &bad) {
+				if _, ok := errors.AsType[*Error](err); !ok {
 					t.Errorf("got %v, want it refused", err)
 				}
 				return

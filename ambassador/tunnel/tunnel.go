@@ -263,11 +263,11 @@ func readSome(raw syscall.RawConn, bufs *Buffers) (buf *[bufferSize]byte, n int,
 	rerr := raw.Read(func(fd uintptr) bool {
 		buf = bufs.get()
 		for {
-			if n, err = syscall.Read(int(fd), buf[:]); err != syscall.EINTR { //nolint:errorlint // a system call's own result
+			if n, err = syscall.Read(int(fd), buf[:]); err != syscall.EINTR {
 				break
 			}
 		}
-		if err == syscall.EAGAIN { //nolint:errorlint // a system call's own result
+		if err == syscall.EAGAIN {
 			bufs.p.Put(buf)
 			buf, n, err = nil, 0, nil
 			return false
