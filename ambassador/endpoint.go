@@ -79,8 +79,8 @@ const (
 type upstream struct {
 	*net.TCPConn
 	pool *pool
-	used time.Time
-	idle time.Duration // how long it may be idle
+	used time.Time     // when it was last given out
+	idle time.Duration // how long after that it may be kept
 }
 
 // dial connects to a port. Any error means that nothing was sent.
@@ -90,7 +90,7 @@ func (e *endpoint) dial(port uint16) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &upstream{TCPConn: c, pool: e.pool(port), idle: maxIdle}, nil
+	return &upstream{TCPConn: c, pool: e.pool(port), used: time.Now(), idle: maxIdle}, nil
 }
 
 func dialHedged(addr netip.AddrPort) (*net.TCPConn, error) {

@@ -2,6 +2,7 @@ package ambassador
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,8 +12,14 @@ const (
 	// maxIdle is how long an idle upstream connection is kept; some servers
 	// close theirs after 5 s.
 	maxIdle = 4 * time.Second
-	// justUsed is the idle time up to which a connection counts as fresh.
+	// justUsed is how long after it was last given out a connection counts as
+	// fresh. It is counted from then, before the server can have begun to count
+	// its own idle time, and not from its answer, which is read late on a busy
+	// machine.
 	justUsed = 5 * time.Millisecond
+	// impatient is the idle time of servers that close connections so early
+	// that even a fresh one is not safe to reuse for what cannot be sent again.
+	impatient = time.Second
 	// perPool bounds the idle connections to one port of an endpoint.
 	perPool = 512
 )
@@ -23,6 +30,8 @@ type pool struct {
 	mu     sync.Mutex
 	idle   []*upstream
 	closed bool
+	// hasty says that the server was seen to close a connection early.
+	hasty atomic.Bool
 }
 
 func (e *endpoint) pool(port uint16) *pool {
@@ -46,11 +55,20 @@ func (p *pool) get(limit time.Duration) *upstream {
 			return nil
 		}
 		idle := now.Sub(u.used)
-		if idle > limit && idle < u.idle {
-			p.push(u) // the youngest is too old for this request
+		open := quiet(u)
+		switch {
+		case idle >= u.idle:
+		case !open:
+			if idle < impatient {
+				p.hasty.Store(true)
+			}
+		case idle > limit, limit < maxIdle && p.hasty.Load():
+			if !p.push(u) { // the youngest is too old for this request
+				u.drop()
+			}
 			return nil
-		}
-		if idle < u.idle && quiet(u) {
+		default:
+			u.used = now
 			return u
 		}
 		u.drop()
@@ -83,7 +101,6 @@ func (p *pool) push(u *upstream) bool {
 
 // put keeps a connection after an exchange, or closes it.
 func (u *upstream) put(idle time.Duration) {
-	u.used = time.Now()
 	if idle > 0 {
 		u.idle = min(maxIdle, max(idle-time.Second, 0))
 	}
