@@ -93,6 +93,9 @@ func settled(t rig.TB, h *host.Host) {
 	h.WaitApp(t, "shop", 60*time.Second, "settled", func(a status.App) bool {
 		s := host.Service(a, "web")
 		first := len(s.Instances) == 1
+		if len(s.Instances) > 2 {
+			return false // a former standby is still on its way out
+		}
 		return a.Health == status.Healthy && a.Sync == status.Synced && a.Rollout == nil && (first || s.Back == "instant")
 	})
 }

@@ -124,7 +124,7 @@ func (j *joiner) record(r load.Record) {
 	case load.Failed:
 		delete(j.sent, r.ID)
 		j.Failed++
-		j.problem("failed", "%s %s (session %s, %s) after %s: %s", r.Kind, r.ID, r.Session, r.Version, r.Took, r.Detail)
+		j.problem("failed", "%s %s %s (session %s, %s) after %s: %s", r.At.Format("15:04:05.000"), r.Kind, r.ID, r.Session, r.Version, r.Took, r.Detail)
 	default:
 		j.Failed++
 		j.problem("failed", "%s has the unknown outcome %q", r.ID, r.Outcome)
