@@ -1,0 +1,105 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/remorahq/remora/ambassador"
+	"github.com/remorahq/remora/ambassador/control"
+	"github.com/remorahq/remora/internal/traffic"
+)
+
+func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	code = Main(t.Context(), "v1.2.3", args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestMainAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		args   []string
+		code   int
+		stdout string
+		stderr string
+	}{
+		"help":         {[]string{"--help"}, 0, "Examples:", ""},
+		"help_of_verb": {[]string{"status", "-h"}, 0, "Usage:", ""},
+		"version":      {[]string{"version"}, 0, "v1.2.3", ""},
+		"unknown":      {[]string{"dance"}, 2, "", `unknown command "dance"`},
+		"unknown_flag": {[]string{"--fast"}, 2, "", "--help"},
+		"log_level":    {[]string{"--log-level", "loud"}, 2, "", `"loud" is not debug`},
+		"argument":     {[]string{"status", "web"}, 2, "", `unexpected argument "web"`},
+		"nobody_runs":  {[]string{"status", "--run", "/nonexistent"}, 1, "", "call the ambassador at /nonexistent/ambassador.sock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, out, err := call(t, c.args...)
+			if code != c.code || !strings.Contains(out, c.stdout) || !strings.Contains(err, c.stderr) {
+				t.Errorf("got %d\n%s\n%s", code, out, err)
+			}
+		})
+	}
+}
+
+func TestStatus(t *testing.T) {
+	dir := t.TempDir()
+	log := slog.New(slog.DiscardHandler)
+	wk := ambassador.New(ambassador.Options{StateDir: dir, Opener: nobody{}, Log: log, Version: "v9", BootID: "boot"})
+	t.Cleanup(wk.Close)
+	if err := wk.Lead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "ambassador.sock"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := control.Serve(l, wk, log, uint32(os.Getuid()))
+	t.Cleanup(func() { _ = s.Close() })
+	_, err = wk.Put(t.Context(), &traffic.Table{
+		Version: traffic.FormatVersion, Generation: 7, BootID: "boot",
+		Listeners: []traffic.Listener{{ListenerKey: traffic.ListenerKey{Port: 80}, Owner: "production/shop"}},
+		Services: []traffic.Service{{Name: "production/shop/web", Active: "v44", HoldFor: time.Second, Releases: []traffic.Release{
+			{Name: "v44", State: traffic.Active, Endpoints: []traffic.Endpoint{{Container: "c"}}},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ := call(t, "status", "--run", dir)
+	for _, want := range []string{"generation 7", "version v9", "production/shop/web  v44", "0/1", "! production/shop port 80: the port is somebody's"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("want %q in\n%s", want, out)
+		}
+	}
+	code, out, _ = call(t, "status", "--run", dir, "-o", "json")
+	var rep traffic.Report
+	if err := json.Unmarshal([]byte(out), &rep); err != nil || code != 0 || rep.Generation != 7 {
+		t.Errorf("got %d %v\n%s", code, err, out)
+	}
+	code, out, _ = call(t, "table", "--run", dir)
+	var tb traffic.Table
+	if err := json.Unmarshal([]byte(out), &tb); err != nil || code != 0 || len(tb.Services) != 1 {
+		t.Errorf("got %d %v\n%s", code, err, out)
+	}
+	if code, out, _ = call(t, "metrics", "--run", dir); code != 0 || !strings.Contains(out, "remora_ambassador_generation 7") {
+		t.Errorf("got %d\n%s", code, out)
+	}
+}
+
+// nobody opens no listener.
+type nobody struct{}
+
+func (nobody) Open(context.Context, traffic.ListenerKey, string, uint64) (*net.TCPListener, uint64, error) {
+	return nil, 0, &ambassador.InUse{Text: "the port is somebody's"}
+}
+func (nobody) Close(traffic.ListenerKey) error { return nil }
+func (nobody) Sweep() error                    { return nil }
+func (nobody) Upgrade(context.Context) error   { return nil }
