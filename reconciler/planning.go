@@ -3,6 +3,7 @@ package reconciler
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"slices"
 
 	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
@@ -73,6 +74,7 @@ func (w *worker) decide(in plan.Input, res plan.Result) {
 		return
 	case res.NoChange:
 		w.unchanged(in.Revision)
+		w.unclaim(in)
 		return
 	}
 	ro := res.Rollout(in, w.actor(), "")
@@ -114,6 +116,9 @@ func (w *worker) actor() status.Actor {
 // the ports that the file leaves open. What another app has stays with it.
 func (w *worker) claim(in plan.Input) error {
 	keys := plan.Claims(in)
+	if w.claimed(in, keys) {
+		return nil
+	}
 	return w.r.host.update(func(h *ledger.Host) error {
 		if h.Claims == nil {
 			h.Claims = map[string]string{}
@@ -125,6 +130,34 @@ func (w *worker) claim(in plan.Input) error {
 		}
 		return plan.AllocatePorts(h, in.App, w.r.cfg.PortBusy)
 	})
+}
+
+// unclaim gives back what the app claimed before and needs no more, now that
+// nothing of a former release is left to serve.
+func (w *worker) unclaim(in plan.Input) {
+	keys := plan.Claims(in)
+	spare := false
+	for key, owner := range in.Host.Claims {
+		spare = spare || owner == w.id && !slices.Contains(keys, key)
+	}
+	if !spare {
+		return
+	}
+	err := w.r.host.update(func(h *ledger.Host) error { plan.KeepClaims(h, w.id, keys); return nil })
+	if err != nil {
+		w.log.Warn("claims not given back", "err", err)
+	}
+}
+
+// claimed says that the app has all that it claims, as a new release of the
+// same services mostly does.
+func (w *worker) claimed(in plan.Input, keys []string) bool {
+	for _, key := range keys {
+		if _, taken := in.Host.Claims[key]; !taken {
+			return false
+		}
+	}
+	return plan.PortsGiven(&in.Host, in.App)
 }
 
 // begin0 begins a rollout.

@@ -17,8 +17,9 @@ func (r *Reconciler) rebuildHost(ctx context.Context) {
 		r.cfg.Logger.Debug("no table of the ambassador to begin from", "err", err)
 	}
 	r.former = table
+	r.table.begin(table.Generation)
 	empty := false
-	r.host.read(func(h *ledger.Host) { empty = len(h.Subnets) == 0 && len(h.Claims) == 0 && h.Generation == 0 })
+	r.host.read(func(h *ledger.Host) { empty = len(h.Subnets) == 0 && len(h.Claims) == 0 })
 	if _, _, synced := r.world.state(); !empty || !synced {
 		return
 	}
@@ -28,7 +29,7 @@ func (r *Reconciler) rebuildHost(ctx context.Context) {
 		return
 	}
 	rebuilt := plan.RebuildHost(r.world.all(), networks, table, r.now())
-	if len(rebuilt.Subnets) == 0 && len(rebuilt.Claims) == 0 && rebuilt.Generation == 0 {
+	if len(rebuilt.Subnets) == 0 && len(rebuilt.Claims) == 0 {
 		return
 	}
 	if err := r.host.update(func(h *ledger.Host) error { *h = rebuilt; return nil }); err != nil {

@@ -84,7 +84,7 @@ func New(cfg Config) (*Reconciler, error) {
 		hatch: make(chan *worker), workers: map[string]*worker{}, views: map[string]status.App{}, sources: map[string]*follower{},
 	}
 	r.table = &tableKeeper{
-		traffic: cfg.Traffic, host: r.host, log: cfg.Logger, bootID: cfg.BootID, build: r.buildTable,
+		traffic: cfg.Traffic, log: cfg.Logger, bootID: cfg.BootID, build: r.buildTable,
 		notify: r.wake, kick: make(chan struct{}, 1), parts: map[string]part{},
 	}
 	for id, a := range apps {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/remorahq/remora/internal/traffic"
-	"github.com/remorahq/remora/reconciler/ledger"
 	"github.com/remorahq/remora/reconciler/plan"
 )
 
@@ -17,7 +16,6 @@ import (
 // ambassador has acknowledged. It is safe for concurrent use.
 type tableKeeper struct {
 	traffic Traffic
-	host    *hostLedger
 	log     *slog.Logger
 	bootID  string
 	// build makes the table of the parts; notify wakes an app.
@@ -26,14 +24,16 @@ type tableKeeper struct {
 
 	kick chan struct{}
 
-	mu     sync.Mutex
-	parts  map[string]part
-	acked  traffic.Table
-	hasAck bool
-	ack    traffic.Ack
-	report traffic.Report
-	byName map[string]map[string]traffic.ReleaseReport
-	err    error
+	mu    sync.Mutex
+	parts map[string]part
+	// generation is the last one that was given; it begins at the ambassador's.
+	generation uint64
+	acked      traffic.Table
+	hasAck     bool
+	ack        traffic.Ack
+	report     traffic.Report
+	byName     map[string]map[string]traffic.ReleaseReport
+	err        error
 }
 
 // part is one app's share of the table: seq counts its changes, acked the one
@@ -69,6 +69,13 @@ func (k *tableKeeper) drop(id string) {
 	delete(k.parts, id)
 	k.mu.Unlock()
 	k.wake()
+}
+
+// begin counts on from the generation that the ambassador has.
+func (k *tableKeeper) begin(generation uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.generation = max(k.generation, generation)
 }
 
 func (k *tableKeeper) wake() {
@@ -133,24 +140,17 @@ func (k *tableKeeper) push(ctx context.Context) error {
 	return nil
 }
 
-// apply numbers the table, above whatever the ambassador has, and hands it
-// over.
+// apply numbers the table above whatever the ambassador has, which keeps the
+// count on its disk, and hands it over.
 func (k *tableKeeper) apply(ctx context.Context, t *traffic.Table) (traffic.Ack, error) {
-	k.mu.Lock()
-	seen := k.report.Generation
-	k.mu.Unlock()
-	err := k.host.update(func(h *ledger.Host) error {
-		h.Generation = max(h.Generation, seen) + 1
-		t.Generation = h.Generation
-		return nil
-	})
-	if err != nil {
-		return traffic.Ack{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	begun := time.Now()
-	ack, err := k.traffic.Apply(ctx, *t)
+	k.mu.Lock()
+	k.generation = max(k.generation, k.report.Generation) + 1
+	t.Generation = k.generation
+	k.mu.Unlock()
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	ack, err := k.traffic.Apply(limited, *t)
 	k.log.Debug("table", "generation", t.Generation, "took", time.Since(begun), "err", err)
 	if err != nil {
 		k.learn(ctx)
@@ -164,7 +164,7 @@ func (k *tableKeeper) apply(ctx context.Context, t *traffic.Table) (traffic.Ack,
 func (k *tableKeeper) learn(ctx context.Context) {
 	if rep, err := k.traffic.Report(ctx); err == nil {
 		k.mu.Lock()
-		k.report.Generation = max(k.report.Generation, rep.Generation)
+		k.generation = max(k.generation, rep.Generation)
 		k.mu.Unlock()
 	}
 }

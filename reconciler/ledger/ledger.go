@@ -33,8 +33,6 @@ type Host struct {
 	// Claims says which app has a project name, port or route: "project/shop",
 	// "port/:80", "route/:80/shop.example.com/". The first claimant keeps it.
 	Claims map[string]string `json:"claims,omitempty"`
-	// Generation is the last table generation that was written.
-	Generation uint64 `json:"generation,omitempty"`
 	// ServerFirst remembers ports whose server speaks first, by service name.
 	ServerFirst map[string][]uint16 `json:"serverFirst,omitempty"`
 }

@@ -86,3 +86,16 @@ func freePorts(h *ledger.Host, app string, keep map[string]bool) {
 		}
 	}
 }
+
+// PortsGiven says that every port that the app leaves open has its number.
+func PortsGiven(h *ledger.Host, app manifests.App) bool {
+	for i := range app.Services {
+		s := &app.Services[i]
+		for _, p := range s.Ports {
+			if p.Published == 0 && !p.Docker && p.Protocol != "udp" && h.Ports[PortKey(app.ID(), s.Name, p)] == 0 {
+				return false
+			}
+		}
+	}
+	return true
+}

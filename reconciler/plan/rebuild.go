@@ -318,7 +318,7 @@ func dependsOn(s manifests.Service, name string) bool {
 // references were resolved to, subnets, addresses, ports and who has what.
 func RebuildHost(containers []engine.Container, networks []engine.Network, table traffic.Table, now time.Time) ledger.Host {
 	h := ledger.Host{
-		Version: ledger.Version, Generation: table.Generation,
+		Version: ledger.Version,
 		Digests: map[string]ledger.Digest{}, Subnets: map[string]netip.Prefix{}, Ports: map[string]uint16{}, Claims: map[string]string{},
 	}
 	for i := range containers {

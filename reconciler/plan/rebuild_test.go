@@ -99,7 +99,7 @@ func TestRebuildHost(t *testing.T) {
 	}}
 	got := RebuildHost([]engine.Container{c, {Name: "foreign"}}, []engine.Network{n, {Name: "bridge"}}, table, noon)
 	want := ledger.Host{
-		Version: ledger.Version, Generation: 9,
+		Version: ledger.Version,
 		Digests: map[string]ledger.Digest{"app:v1": {Digest: "sha256:a", ResolvedAt: noon}},
 		Subnets: map[string]netip.Prefix{"shop_default": netip.MustParsePrefix("10.210.0.0/24")},
 		Ports:   map[string]uint16{"production/shop/web/3000": 30100},
