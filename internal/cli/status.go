@@ -133,6 +133,9 @@ func countNeed(a status.App) int {
 
 func (s *statusRun) view(now time.Time) statusView {
 	width, _ := s.screen.size()
+	if s.screen.live {
+		width-- // a full line would wrap on some terminals
+	}
 	return statusView{style: s.screen.style, now: now, width: width, wide: s.wide()}
 }
 
