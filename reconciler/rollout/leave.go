@@ -89,7 +89,7 @@ func (t *turn) toStandby(name string, s *ledger.Service, d *ledger.Deployed) {
 		return
 	}
 	if old := s.Standby; old != nil {
-		t.dismiss(name, old, ledger.ToRemoval, false)
+		t.dismiss(name, old, ledger.ToRemoval, mayServe(old))
 	}
 	s.Leaving = slices.DeleteFunc(s.Leaving, func(x *ledger.Deployed) bool { return x == d })
 	d.Since, d.Until, d.Place = t.now(), t.now().Add(until), ""
@@ -236,6 +236,7 @@ func (t *turn) standby(name string, s *ledger.Service, d *ledger.Deployed) {
 		t.freeze(name, d)
 	case state == manifests.StandbyStopped:
 		if t.applied() && t.disarm(name, d) {
+			// It drained before it came to stand by.
 			t.halt(name, d)
 		}
 	default:
@@ -247,13 +248,20 @@ func (t *turn) standby(name string, s *ledger.Service, d *ledger.Deployed) {
 func (t *turn) retire(name string, s *ledger.Service) {
 	d := s.Standby
 	s.Standby = nil
-	t.dismiss(name, d, ledger.ToRemoval, false)
+	t.dismiss(name, d, ledger.ToRemoval, mayServe(d))
 	t.leaveOne(name, s, d)
 }
 
-// freeze pauses what runs of a set, once the ambassador knows.
+// mayServe says that a standby may have requests: it was not paused, so that
+// the ambassador could send what its active release failed to take.
+func mayServe(d *ledger.Deployed) bool {
+	return !d.Frozen && d.Service.Kind == manifests.KindEndpoint
+}
+
+// freeze pauses what runs of a set, once the ambassador sends it nothing more
+// and has nothing left on it.
 func (t *turn) freeze(name string, d *ledger.Deployed) {
-	if !t.applied() {
+	if !t.applied() || !t.drained(name, d) {
 		return
 	}
 	for k := range d.Instances {

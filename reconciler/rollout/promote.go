@@ -132,7 +132,7 @@ func (t *turn) drop(name string, s *ledger.Service) {
 		t.dismiss(name, s.Active, ledger.ToRemoval, s.Active.Service.Kind == manifests.KindEndpoint)
 	}
 	if s.Standby != nil {
-		t.dismiss(name, s.Standby, ledger.ToRemoval, false)
+		t.dismiss(name, s.Standby, ledger.ToRemoval, mayServe(s.Standby))
 	}
 	s.Active, s.Standby, s.Stopped, s.Quarantined = nil, nil, nil, nil
 }

@@ -80,7 +80,7 @@ func (t *turn) rival(name string, d *ledger.Deployed) bool {
 		if other == d || d.Service.Order != manifests.StopFirst && other.Service.Order != manifests.StopFirst {
 			continue
 		}
-		if t.anyAlive(other) && !t.scaling(name) {
+		if t.mayRun(other) && !t.scaling(name) {
 			return true
 		}
 	}
@@ -177,15 +177,16 @@ func (t *turn) halt(name string, d *ledger.Deployed) bool {
 			t.stop(name, d, i, &c)
 		}
 	}
-	return !t.anyAlive(d)
+	return !t.mayRun(d)
 }
 
-// disarm waits until no container of d would come back by itself.
+// disarm waits until no container of d would come back by itself. An action
+// under way may be the one that arms it, so its end is waited for.
 func (t *turn) disarm(name string, d *ledger.Deployed) bool {
 	if d == nil {
 		return true
 	}
-	all := true
+	all := !t.anyBusy(d)
 	for k := range d.Instances {
 		i := &d.Instances[k]
 		if c, ok := t.container(i); ok && c.Restart != "no" && c.Restart != "" {

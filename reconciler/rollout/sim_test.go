@@ -217,7 +217,7 @@ func (s *sim) reportRelease(sv traffic.Service, r traffic.Release) traffic.Relea
 		rep.Drained = idle >= max(b.requests, b.tunnels)
 	}
 	if r.State == traffic.Standby {
-		rep.RequestsDrained, rep.Drained = true, true
+		rep.RequestsDrained, rep.Drained = r.Paused, r.Paused // open for spilled requests while it runs
 	}
 	return rep
 }

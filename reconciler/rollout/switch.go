@@ -32,7 +32,7 @@ func (t *turn) vacate(name string, c *ledger.Change, out *ledger.Deployed) bool 
 	}
 	disarmed := t.disarm(name, out)
 	if !t.anyAlive(out) {
-		return disarmed
+		return disarmed // waits for what is under way, too
 	}
 	return disarmed && t.quiet(name, out) && t.halt(name, out)
 }

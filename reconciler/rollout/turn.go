@@ -189,6 +189,16 @@ func alive(c *engine.Container) bool {
 	return false
 }
 
+// mayRun says that a container of d has a process, or that an action is under
+// way on one, which may be a start whose end is not yet seen.
+func (t *turn) mayRun(d *ledger.Deployed) bool {
+	return t.anyAlive(d) || t.anyBusy(d)
+}
+
+func (t *turn) anyBusy(d *ledger.Deployed) bool {
+	return d != nil && slices.ContainsFunc(d.Instances, func(i ledger.Instance) bool { return t.obs.Busy[i.Name] })
+}
+
 // anyAlive says that a container of d has a process.
 func (t *turn) anyAlive(d *ledger.Deployed) bool {
 	if d == nil {

@@ -180,7 +180,7 @@ func (t *turn) attend(w *ledger.Wave) bool {
 // exchanged says that a stop-first service runs its new containers already.
 func (t *turn) exchanged(name string, c *ledger.Change) bool {
 	return c.Action == ledger.Replace && c.Holding && t.style(name) == exchange &&
-		!t.anyAlive(t.service(name).Active)
+		!t.mayRun(t.service(name).Active)
 }
 
 // endpoints calls f for the changes of a wave whose containers have traffic,
