@@ -32,11 +32,14 @@ func (r *Reconciler) Do(ctx context.Context, c status.Command) (status.Answer, e
 	if !ok {
 		return status.Answer{}, &status.Error{Kind: status.Invalid, Message: fmt.Sprintf("verb %q is not known", c.Verb)}
 	}
-	if c.Service != "" && w.app.Services[c.Service] == nil {
-		return status.Answer{}, &status.Error{Kind: status.NotFound, Message: fmt.Sprintf("%s has no service %s", w.id, c.Service)}
-	}
 	var answer status.Answer
-	askErr := w.ask(ctx, func() { answer, err = verb(w, ctx, c) })
+	askErr := w.ask(ctx, func() {
+		if c.Service != "" && w.app.Services[c.Service] == nil {
+			err = &status.Error{Kind: status.NotFound, Message: fmt.Sprintf("%s has no service %s", w.id, c.Service)}
+			return
+		}
+		answer, err = verb(w, ctx, c)
+	})
 	w.wake()
 	if askErr != nil {
 		return answer, &status.Error{Kind: status.Unavailable, Message: askErr.Error()}
@@ -48,7 +51,7 @@ func (r *Reconciler) Do(ctx context.Context, c status.Command) (status.Answer, e
 func (r *Reconciler) find(app string) (*worker, error) {
 	var found []*worker
 	for _, w := range r.all() {
-		if status.MatchApp(app, w.app.Environment, w.app.Name) {
+		if status.MatchApp(app, w.env, w.name) {
 			found = append(found, w)
 		}
 	}

@@ -254,7 +254,7 @@ func (w *worker) publish(reason status.Reason, message string) {
 	w.r.mu.Lock()
 	v := w.r.views[w.id]
 	w.r.mu.Unlock()
-	v.Environment, v.Name, v.Reason, v.Message, v.Health = w.app.Environment, w.app.Name, reason, message, status.HealthUnknown
+	v.Environment, v.Name, v.Reason, v.Message, v.Health = w.env, w.name, reason, message, status.HealthUnknown
 	w.publishView(v)
 }
 
@@ -271,14 +271,14 @@ func (w *worker) publishView(v status.App) {
 	w.r.views[w.id] = v
 	w.r.mu.Unlock()
 	if changed && ready {
-		w.r.wakeDependants(w.app.Environment, w.app.Name)
+		w.r.wakeDependants(w.env, w.name)
 	}
 }
 
 // wakeDependants wakes all apps: one of them may wait for this one.
 func (r *Reconciler) wakeDependants(env, name string) {
 	for _, w := range r.all() {
-		if w.app.Environment == env && w.app.Name != name {
+		if w.env == env && w.name != name {
 			w.wake()
 		}
 	}

@@ -17,9 +17,11 @@ import (
 // (the registry, the engine, a hook) runs in goroutines that it starts, counts
 // and waits for, and comes back through the inbox.
 type worker struct {
-	r   *Reconciler
-	id  string // env/app
-	log *slog.Logger
+	r    *Reconciler
+	id   string // env/app; id, env and name never change
+	env  string
+	name string
+	log  *slog.Logger
 
 	inbox chan func(ctx context.Context)
 	kick  chan struct{}
@@ -89,7 +91,7 @@ func newWorker(r *Reconciler, env, name string, app ledger.App) *worker {
 		app = ledger.App{Version: ledger.Version, Environment: env, Name: name}
 	}
 	return &worker{
-		r: r, id: id, log: r.cfg.Logger.With("app", id), app: app, saved: true,
+		r: r, id: id, env: env, name: name, log: r.cfg.Logger.With("app", id), app: app, saved: true,
 		inbox: make(chan func(context.Context), 16), kick: make(chan struct{}, 1), done: make(chan struct{}),
 		failures: map[string]rollout.Failed{}, chains: map[string]string{}, own: map[string]int{}, ownEnded: map[string]time.Time{}, output: map[string]string{}, oom: map[string]time.Time{}, healthy: map[string]time.Time{}, pulled: map[string]bool{},
 	}
@@ -241,7 +243,7 @@ func (w *worker) observe(containers containerSet, applied bool) rollout.Observat
 		Networks: w.isNetworked(info.Start), Busy: w.busyInstances(), Output: w.output,
 	}
 	if w.desired != nil && w.desired.app != nil {
-		o.NotReady = w.r.notReady(w.desired.app.AfterApps, w.app.Environment)
+		o.NotReady = w.r.notReady(w.desired.app.AfterApps, w.env)
 	}
 	return o
 }
@@ -284,8 +286,7 @@ func (w *worker) serviceNames() []string {
 
 // record completes an event and hands it to the journal.
 func (w *worker) record(e status.Event) {
-	env, name := w.app.Environment, w.app.Name
-	e.Host, e.Environment, e.App = w.r.cfg.Host.Name, env, name
+	e.Host, e.Environment, e.App = w.r.cfg.Host.Name, w.env, w.name
 	if e.Revision == "" && w.app.Rollout != nil {
 		e.Revision = w.app.Rollout.Revision
 	}
