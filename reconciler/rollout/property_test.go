@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -298,22 +299,37 @@ func (s *sim) goBack(t *rapid.T, id string, former []string) {
 // it is given, and deciding twice gives the same.
 func TestStepIsPure(t *testing.T) {
 	s := newSim()
-	w, err := wantService("web v1")
+	w, err := wantService("web v1 replicas=2")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.deploy("r1", ledger.Apply, []wanted{w}, true)
-	for range 20 {
-		before := fmt.Sprintf("%+v", s.app.Clone())
+	form := func(v any) string {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	for k := range 60 {
+		if k == 0 || k == 30 {
+			s.deploy(fmt.Sprint("r", k), ledger.Apply, []wanted{w}, true)
+			w.release.ID, w.release.Tag = idPrefix+"v2xxxxxx", "v2"
+		}
 		s.roundtrip()
 		obs := s.observe()
+		app, seen := form(s.app), form(obs)
 		a, b := Step(s.app, obs), Step(s.app, obs)
-		if x, y := fmt.Sprintf("%+v", a.Actions), fmt.Sprintf("%+v", b.Actions); len(a.Actions) != len(b.Actions) || a.Changed != b.Changed {
-			t.Fatalf("two steps differ:\n%s\n%s", x, y)
+		if form(a) != form(b) {
+			t.Fatalf("two steps differ:\n%s\n%s", form(a), form(b))
 		}
-		_ = before
+		if form(s.app) != app || form(obs) != seen {
+			t.Fatalf("a step changed what it was given")
+		}
 		s.round()
-		s.tick(100 * time.Millisecond)
+		s.tick(300 * time.Millisecond)
+	}
+	if s.app.Services["web"].Standby == nil {
+		t.Fatal("the second release was not promoted")
 	}
 }
 
