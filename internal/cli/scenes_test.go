@@ -47,6 +47,8 @@ func (f *fixture) Plan(_ context.Context, req status.PlanRequest) (status.Plan, 
 	if req.Revision == "bad" {
 		return status.Plan{}, &status.Error{Kind: status.NotFound, Message: "no revision bad", Remedy: "fetch it"}
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return f.plan, nil
 }
 
@@ -55,6 +57,8 @@ func (f *fixture) Render(context.Context, status.PlanRequest) ([]json.RawMessage
 }
 
 func (f *fixture) Explain(_ context.Context, subject string) (status.Explanation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	gates, live := status.Chain(f.gate)
 	return status.Explanation{Subject: subject, Want: "67e2c98a web v44", Have: "1c0ffee1 web v43", Live: live, Gates: gates}, nil
 }
@@ -78,6 +82,19 @@ func (f *fixture) Logs(_ context.Context, req status.LogRequest, w io.Writer) er
 	}
 	fmt.Fprintf(w, "web-1 | started tail=%d\n", req.Tail)
 	return nil
+}
+
+// planned replaces the plan's one app.
+func (f *fixture) planned(a status.PlanApp) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.plan.Apps = []status.PlanApp{a}
+}
+
+func (f *fixture) held(g status.Gate) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gate = g
 }
 
 func (f *fixture) show(h status.Host) {

@@ -88,7 +88,7 @@ func setup(env *testscript.Env) error {
 
 func rigOf(ts *testscript.TestScript) *rig { return ts.Value("rig").(*rig) }
 
-// scene changes what the agent says: scene rolled-back|live|rolling|gate:REASON.
+// scene changes what the agent says: scene NAME, or scene gate REASON.
 func scene(ts *testscript.TestScript, _ bool, args []string) {
 	r := rigOf(ts)
 	h := rolledBack(time.Now())
@@ -105,15 +105,13 @@ func scene(ts *testscript.TestScript, _ bool, args []string) {
 			s.Reason, s.Sync, s.Message, s.Running = status.Succeeded, status.Synced, "", s.Wanted
 		}
 	case "no-change":
-		plan := &r.fixture.plan.Apps[0]
-		plan.Reason = status.NoChange
-		plan.Steps = plan.Steps[1:]
+		r.fixture.planned(status.PlanApp{App: "production/shop", Reason: status.NoChange, Steps: []status.PlanStep{{Object: "Service/postgres", Action: "keep"}}})
 		return
 	case "load-failed":
-		r.fixture.plan.Apps[0] = status.PlanApp{App: "production/shop", Reason: status.LoadFailed, Message: "compose.yaml:3:5: no such key"}
+		r.fixture.planned(status.PlanApp{App: "production/shop", Reason: status.LoadFailed, Message: "compose.yaml:3:5: no such key"})
 		return
 	case "gate":
-		r.fixture.gate = status.Gate{Reason: status.Reason(args[1])}
+		r.fixture.held(status.Gate{Reason: status.Reason(args[1])})
 		return
 	default:
 		ts.Fatalf("no scene %s", args[0])
