@@ -54,6 +54,8 @@ type trial struct {
 	state string // the temporary folder
 	host  manifests.Host
 	log   *slog.Logger
+	// created says that the state folder is new, started that the agent ran.
+	created, started bool
 }
 
 func (t *trial) run(ctx context.Context, dir string) (err error) {
@@ -68,10 +70,13 @@ func (t *trial) run(ctx context.Context, dir string) (err error) {
 	t.log = newLogger(logFile, t.host.Log, new(slog.LevelVar))
 	proxy, err := startAmbassador(ctx, t.host)
 	if err != nil {
-		return errors.Join(err, t.cleanUp())
+		return errors.Join(err, t.giveUp(nil))
 	}
 	err = t.serve(ctx)
-	if t.keep {
+	switch {
+	case !t.started:
+		return errors.Join(err, t.giveUp(proxy))
+	case t.keep:
 		t.sayKept()
 		return err
 	}
@@ -79,6 +84,19 @@ func (t *trial) run(ctx context.Context, dir string) (err error) {
 	err = errors.Join(err, t.teardown(ctx), proxy.stop())
 	if err != nil {
 		return fmt.Errorf("%w\nthe agent's log is %s", err, logFile.Name())
+	}
+	return t.cleanUp()
+}
+
+// giveUp takes back what was made for an agent that did not start. What was
+// there before belongs to another try of the same folder, which may be running.
+func (t *trial) giveUp(p *proxy) error {
+	var err error
+	if p != nil && p.exited != nil {
+		err = p.stop()
+	}
+	if !t.created || err != nil {
+		return err
 	}
 	return t.cleanUp()
 }
@@ -99,7 +117,7 @@ func (t *trial) prepare(dir string) error {
 	sum := sha256.Sum256([]byte(full))
 	id := hex.EncodeToString(sum[:4])
 	t.state = filepath.Join(os.TempDir(), fmt.Sprintf("remora-try-%d-%s", os.Getuid(), id))
-	if err := ownFolder(t.state); err != nil {
+	if t.created, err = ownFolder(t.state); err != nil {
 		return err
 	}
 	h := manifests.DefaultHost()
@@ -114,20 +132,23 @@ func (t *trial) prepare(dir string) error {
 	return err
 }
 
-// ownFolder makes a folder that nobody else can have prepared.
-func ownFolder(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make the state folder: %w", err)
+// ownFolder makes a folder that nobody else can have prepared, or takes the one
+// that an earlier try of ours left.
+func ownFolder(dir string) (created bool, err error) {
+	err = os.Mkdir(dir, 0o700)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, fmt.Errorf("make the state folder: %w", err)
 	}
+	created = err == nil
 	info, err := os.Lstat(dir)
 	if err != nil {
-		return err
+		return created, err
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.IsDir() || int(stat.Uid) != os.Getuid() || info.Mode().Perm() != 0o700 {
-		return fmt.Errorf("%s exists and is not a private folder of yours; remove it", dir)
+		return created, fmt.Errorf("%s exists and is not a private folder of yours; remove it", dir)
 	}
-	return nil
+	return created, nil
 }
 
 // serve runs the agent and shows what it does until ctx ends.
@@ -138,10 +159,11 @@ func (t *trial) serve(ctx context.Context) error {
 	}
 	if err := in.Start(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // asked to end while starting
 		}
 		return err
 	}
+	t.started = true
 	view, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
