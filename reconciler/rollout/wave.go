@@ -150,8 +150,16 @@ func (t *turn) starting(w *ledger.Wave) {
 	}
 }
 
-// warming waits until all that starts before the switch is ready.
+// warming waits until all that starts before the switch is ready. What a
+// standby is about to replace is disarmed meanwhile: the standby is ready in
+// some milliseconds, and the engine takes as long to change a policy.
 func (t *turn) warming(w *ledger.Wave) {
+	t.endpoints(w, func(name string, c *ledger.Change) {
+		if c.FromStandby && !c.Switched && t.style(name) == beside {
+			c.Disarmed = true
+			t.disarm(name, t.service(name).Active)
+		}
+	})
 	if t.attend(w) {
 		t.toStep(ledger.Exchanging)
 	}
