@@ -68,7 +68,7 @@ func addRow(t *testing.T, e *rig.Engine, url, row string) {
 	if err != nil {
 		t.Fatalf("add a row: %v", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		t.Fatalf("add a row: %s", resp.Status)
 	}

@@ -13,6 +13,7 @@ func (c *converter) rollout() {
 	for i := range c.out.Services {
 		s := &c.out.Services[i]
 		s.Order, s.OrderWhy = c.order(s)
+		s.OrderSet = c.orderWritten(s) != ""
 		if why := c.inherits(s); why != "" {
 			s.WritesData = true
 		}
@@ -24,14 +25,20 @@ func (c *converter) rollout() {
 	}
 }
 
+// orderWritten is the order that the file itself gives a service; empty for
+// none.
+func (c *converter) orderWritten(s *manifests.Service) string {
+	if d := c.specs[s.Name].Deploy; d != nil && d.UpdateConfig != nil {
+		return d.UpdateConfig.Order
+	}
+	return ""
+}
+
 // order returns the order of a service by itself, with the sentence that plan
 // prints.
 func (c *converter) order(s *manifests.Service) (manifests.Order, string) {
 	at := "services." + s.Name + ".deploy.update_config.order"
-	written := ""
-	if d := c.specs[s.Name].Deploy; d != nil && d.UpdateConfig != nil {
-		written = d.UpdateConfig.Order
-	}
+	written := c.orderWritten(s)
 	alone := c.alone(s)
 	switch written {
 	case "":

@@ -118,6 +118,7 @@ func (c *converter) update(at string, s types.ServiceConfig, ext settings) manif
 	path := at + ".deploy.update_config"
 	if w.FailureAction != "" {
 		u.FailureAction = w.FailureAction
+		u.RollbackWritten = w.FailureAction == "rollback"
 	}
 	if !slices.Contains([]string{"rollback", "pause", "continue"}, u.FailureAction) {
 		c.fail(path+".failure_action", "rollback, pause or continue", "%q is not known", w.FailureAction)
