@@ -57,6 +57,7 @@ type exchange struct {
 	pump    *pump
 	listed  bool
 	pinned  bool // up is for this client only
+	fresh   bool // a kept connection was closed already: none is tried again
 	claim   claim
 }
 
@@ -115,7 +116,7 @@ func (x *exchange) begin(k *conn) {
 	x.k = k
 	x.out = http1.AppendRequest(x.out[:0], r, fw)
 	x.want = want{listener: k.key, host: r.Host, path: r.Path, arrived: k.arrived, tried: x.want.tried[:0], gone: k.gone, pinned: k.pin.ep}
-	x.kept, x.lost, x.streams, x.charged = x.kept[:0], false, false, 0
+	x.kept, x.lost, x.streams, x.fresh, x.charged = x.kept[:0], false, false, false, 0
 	r.Discard(k.br)
 	x.body.Reset(k.br, r.Length)
 }
@@ -266,6 +267,7 @@ func (x *exchange) attempt() outcome {
 	x.release(out)
 	switch {
 	case out == unheard && reused:
+		x.fresh = true // where one was closed, the others are as old
 		return stale
 	case out == unheard:
 		ep.answered(false)
@@ -284,7 +286,7 @@ func (x *exchange) connect(ep *endpoint) (up *upstream, reused bool, err error) 
 		return up, true, nil
 	}
 	limit := maxIdle
-	if x.pinned = x.k.req.Pins; x.pinned {
+	if x.pinned = x.k.req.Pins; x.pinned || x.fresh {
 		limit = 0 // authentication begins on a connection of its own
 	} else if !x.k.req.Idempotent() || x.streams || x.k.req.Upgrade != "" {
 		limit = justUsed
