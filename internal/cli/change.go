@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,7 +78,7 @@ func (a *app) do(ctx context.Context, cmd status.Command) error {
 		fmt.Fprintf(a.out, "  %s %s\n", s.faint("make it last:"), s.bold(answer.Revert))
 	}
 	if answer.Ends != "" {
-		fmt.Fprintf(a.out, "  %s %s\n", s.faint("ends:"), answer.Ends)
+		fmt.Fprintf(a.out, "  %s %s\n", s.faint("ends"), strings.TrimPrefix(answer.Ends, "ends "))
 	}
 	return nil
 }

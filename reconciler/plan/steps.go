@@ -39,7 +39,7 @@ func (p *planner) step(name string, c *ledger.Change) status.PlanStep {
 		svc := c.To.Service
 		s.Order = string(c.Order)
 		if c.From != nil && svc.OrderWhy != "" {
-			s.Order += ": " + svc.OrderWhy
+			s.Order = orderText(svc.Order, svc.OrderWhy)
 		}
 		s.Notes = p.notes(svc, c)
 	}
@@ -108,4 +108,13 @@ func (p *planner) kept() []status.PlanStep {
 		}
 	}
 	return out
+}
+
+// orderText is the order with its reason, once: some reasons name the order
+// themselves.
+func orderText(order manifests.Order, why string) string {
+	if strings.HasPrefix(why, string(order)) {
+		return why
+	}
+	return string(order) + " because " + why
 }
