@@ -4,8 +4,12 @@ import "time"
 
 // Defaults of services that say nothing; the design gives the reasons.
 const (
-	DefaultMonitor      = 30 * time.Second
-	DefaultMinHealthy   = 10 * time.Second
+	DefaultMonitor    = 30 * time.Second
+	DefaultMinHealthy = 10 * time.Second
+	// LiveMonitor and LiveMinHealthy take their place where a local folder is
+	// the source: whoever edits it waits for the next edit to be live.
+	LiveMonitor         = time.Second
+	LiveMinHealthy      = time.Second
 	DefaultProgress     = 10 * time.Minute
 	DefaultDrain        = 30 * time.Second
 	DefaultDrainTunnels = 10 * time.Minute

@@ -107,6 +107,9 @@ func (c *converter) update(at string, s types.ServiceConfig, ext settings) manif
 		Progress: manifests.DefaultProgress, Drain: manifests.DefaultDrain, DrainTunnels: manifests.DefaultDrainTunnels,
 		HoldRequests: ext.hold,
 	}
+	if c.live() { // somebody edits, and looks at what comes of it
+		u.Monitor, u.MinHealthy = manifests.LiveMonitor, manifests.LiveMinHealthy
+	}
 	assign(&u.MinHealthy, ext.minHealthy)
 	assign(&u.Progress, ext.progress)
 	assign(&u.Drain, ext.drain)

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
@@ -57,10 +58,37 @@ func (t *turn) judgeRollout() (status.Health, status.Reason, string) {
 
 func (t *turn) progressText() string {
 	r := t.app.Rollout
-	if r.Phase == ledger.Rolling && r.Wave < len(r.Waves) {
-		return fmt.Sprintf("wave %d of %d: %s", r.Wave+1, len(r.Waves), r.Waves[r.Wave].Step)
+	switch {
+	case r.Phase == ledger.Monitoring:
+		return "switched; watched until " + r.Since.Add(t.monitorFor()).Format(time.TimeOnly)
+	case r.Phase != ledger.Rolling || r.Wave >= len(r.Waves):
+		return string(r.Phase)
+	case len(r.Waves) > 1:
+		return fmt.Sprintf("wave %d of %d: %s", r.Wave+1, len(r.Waves), stepText(r.Waves[r.Wave].Step))
 	}
-	return string(r.Phase)
+	return stepText(r.Waves[r.Wave].Step)
+}
+
+// stepText says a wave's step as a person reads it.
+func stepText(s ledger.WaveStep) string {
+	switch s {
+	case ledger.BeforeJobs:
+		return "runs the jobs before it"
+	case ledger.Starting:
+		return "creates containers"
+	case ledger.Warming:
+		return "new containers warm"
+	case ledger.Exchanging:
+		return "stops the old, then starts the new; requests wait"
+	case ledger.AfterJobs:
+		return "runs the jobs after it"
+	case ledger.Switching:
+		return "moves the traffic"
+	case ledger.Replacing:
+		return "switched; workers are replaced"
+	case ledger.Switched:
+	}
+	return "switched"
 }
 
 // judgeService gives the reason why a service is not well; none if it is.

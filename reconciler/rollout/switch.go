@@ -1,6 +1,9 @@
 package rollout
 
 import (
+	"strings"
+
+	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/internal/traffic"
 	"github.com/remorahq/remora/manifests"
 	"github.com/remorahq/remora/reconciler/ledger"
@@ -103,7 +106,24 @@ func (t *turn) switching(w *ledger.Wave) {
 	}
 	t.flip(w)
 	if t.applied() {
+		t.tellSwitch(w)
 		t.toStep(ledger.Replacing)
+	}
+}
+
+// tellSwitch says which services of a wave got their traffic: the moment that
+// a person waits for.
+func (t *turn) tellSwitch(w *ledger.Wave) {
+	var moved []string
+	t.endpoints(w, func(name string, c *ledger.Change) {
+		text := name + " " + tag(&c.To.Release)
+		if from := t.service(name).Active; from != nil {
+			text = name + " " + tag(&from.Release) + "→" + tag(&c.To.Release)
+		}
+		moved = append(moved, text)
+	})
+	if len(moved) > 0 {
+		t.event(event{reason: status.Progressing, text: "switched: " + strings.Join(moved, ", ")})
 	}
 }
 
