@@ -151,10 +151,12 @@ func (sv *serviceView) decide(tried []*endpoint, pinned *endpoint) decision {
 	}
 	crashed := sv.active.refusing()
 	switch {
-	case ev != nil && (!crashed || sv.standby == nil):
-		return decision{rv: sv.active, ev: ev}
 	case crashed && sv.standby != nil:
 		return sv.spill(tried)
+	case crashed && sv.former:
+		return decision{why: "the active release has crashed"}
+	case ev != nil:
+		return decision{rv: sv.active, ev: ev}
 	case sv.active.anyUnverified():
 		return decision{why: "the host was restarted and its containers are not confirmed yet"}
 	}

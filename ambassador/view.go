@@ -30,6 +30,9 @@ type serviceView struct {
 	releases []*releaseView
 	active   *releaseView
 	standby  *releaseView
+	// former says that a release which drains still runs: the agent may go back
+	// to it when the active one crashes.
+	former bool
 }
 
 type releaseView struct {
@@ -105,6 +108,8 @@ func (rt *runtimes) buildService(s *traffic.Service, fenced bool) *serviceView {
 		case r.State == traffic.Standby:
 			sv.standby = rv
 			rv.open = !r.Paused && !s.Hold && !s.Maintenance
+		case r.State == traffic.Draining:
+			sv.former = sv.former || rv.anyUsable()
 		}
 	}
 	return sv
@@ -236,6 +241,10 @@ func (rv *releaseView) refusing() bool {
 		}
 	}
 	return true
+}
+
+func (rv *releaseView) anyUsable() bool {
+	return slices.ContainsFunc(rv.endpoints, func(ev *endpointView) bool { return ev.usable })
 }
 
 func (rv *releaseView) anyUnverified() bool {

@@ -263,7 +263,9 @@ func (t *turn) flipBack() {
 			continue
 		}
 		c.Disarmed = true
-		ready = t.disarm(name, c.To) && ready
+		// What crashed is not waited for: the engine may be busy starting it
+		// again, and the requests of a moment are lost.
+		ready = (t.disarm(name, c.To) || !t.allRunning(c.To)) && ready
 	}
 	if !ready {
 		return
