@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -13,6 +10,7 @@ import (
 	"time"
 
 	"github.com/remorahq/remora/e2e/host"
+	"github.com/remorahq/remora/e2e/load"
 	"github.com/remorahq/remora/e2e/rig"
 	"github.com/remorahq/remora/internal/status"
 )
@@ -54,7 +52,7 @@ func (r result) print(name string) {
 // deploy, Docker alone starts the same image.
 func measure(t rig.TB, e *rig.Engine, s settings, c one) result {
 	name := rig.Unique("bench")
-	load := func(i int) string {
+	image := func(i int) string {
 		tag := fmt.Sprintf("v%d", i)
 		e.LoadImage(t, rig.Image{Name: name + ":" + tag, Version: tag, Expose: []string{"8080/tcp"}, Healthcheck: c.health})
 		return tag
@@ -62,20 +60,20 @@ func measure(t rig.TB, e *rig.Engine, s settings, c one) result {
 	h := host.Start(t, e, host.Options{Bin: s.bin})
 	t.Cleanup(func() { keepLog(t, s, h, c) })
 	port := rig.FreePort(t)
-	h.App(t, "shop", c.compose(name, port), map[string]string{"TAG": load(0)})
+	h.App(t, "shop", c.compose(name, port), map[string]string{"TAG": image(0)})
 	h.Reconcile(t)
 	settled(t, h)
-	client := &poller{engine: e, addr: fmt.Sprintf("127.0.0.1:%d", port)}
-	defer client.close()
+	client := &load.Probe{Dial: e.DialContext, Addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	defer client.Close()
 
 	var floor, remora, remoraKnown, returned, returnKnown []float64
 	for i := 1; i <= s.runs; i++ {
-		tag := load(i)
+		tag := image(i)
 		floor = append(floor, ms(docker(t, e, name+":"+tag)))
-		all, known := client.deploy(t, h, func() { h.Set(t, "shop", map[string]string{"TAG": tag}) }, tag)
+		all, known := deploy(t, h, client, func() { h.Set(t, "shop", map[string]string{"TAG": tag}) }, tag)
 		remora, remoraKnown = append(remora, ms(all)), append(remoraKnown, ms(known))
 		settled(t, h)
-		all, known = client.deploy(t, h, func() { h.Repo.Revert(t, "main") }, "v0")
+		all, known = deploy(t, h, client, func() { h.Repo.Revert(t, "main") }, "v0")
 		returned, returnKnown = append(returned, ms(all)), append(returnKnown, ms(known))
 		settled(t, h)
 	}
@@ -108,34 +106,19 @@ func docker(t rig.TB, e *rig.Engine, image string) time.Duration {
 	if err != nil {
 		t.Fatalf("run %s: %v", image, err)
 	}
-	p := &poller{engine: e, addr: c.IP(t) + ":8080"}
-	defer p.close()
-	took := p.until(t, begun, image[strings.LastIndex(image, ":")+1:]).Sub(begun)
+	p := &load.Probe{Dial: e.DialContext, Addr: c.IP(t) + ":8080"}
+	defer p.Close()
+	took := answered(t, p, image[strings.LastIndex(image, ":")+1:]).Sub(begun)
 	if err := c.Remove(t.Context()); err != nil {
 		t.Fatalf("remove container: %v", err)
 	}
 	return took
 }
 
-// poller asks one address over raw connections until a version answers.
-type poller struct {
-	engine *rig.Engine
-	addr   string
-	conn   net.Conn
-	reader *bufio.Reader
-}
-
-func (p *poller) close() {
-	if p.conn != nil {
-		_ = p.conn.Close() // nothing is expected of it any more
-		p.conn = nil
-	}
-}
-
 // deploy pushes a commit and measures from the call of `remora reconcile`, and
 // from the moment that the agent knew the revision, to the version's first
 // answer.
-func (p *poller) deploy(t rig.TB, h *host.Host, commit func(), version string) (all, known time.Duration) {
+func deploy(t rig.TB, h *host.Host, p *load.Probe, commit func(), version string) (all, known time.Duration) {
 	commit()
 	logged := len(h.Agent().Output(t))
 	begun := time.Now()
@@ -147,7 +130,7 @@ func (p *poller) deploy(t rig.TB, h *host.Host, commit func(), version string) (
 		}
 		called <- out
 	}()
-	at := p.until(t, begun, version)
+	at := answered(t, p, version)
 	if out := <-called; out != "" {
 		t.Fatalf("remora reconcile: %s", out)
 	}
@@ -170,60 +153,15 @@ func fetched(t rig.TB, log string) time.Time {
 	return at
 }
 
-// pollEvery is the pause between two requests.
-const pollEvery = time.Millisecond
-
-// until asks until the version answers and returns when it did.
-func (p *poller) until(t rig.TB, begun time.Time, version string) time.Time {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	var last string
-	for {
-		got, err := p.ask()
-		now := time.Now()
-		if err == nil && got == version {
-			return now
-		}
-		last = fmt.Sprint(got, " ", err)
-		if now.Sub(begun) > 60*time.Second {
-			t.Fatalf("%s does not answer as %s within a minute: %s", p.addr, version, last)
-		}
-		<-tick.C
-	}
-}
-
-// ask makes one request and returns the version that answered.
-func (p *poller) ask() (string, error) {
-	if p.conn == nil {
-		conn, err := p.engine.DialContext(context.Background(), "tcp", p.addr)
-		if err != nil {
-			return "", err
-		}
-		p.conn, p.reader = conn, bufio.NewReader(conn)
-	}
-	if err := p.conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return "", err
-	}
-	if _, err := fmt.Fprintf(p.conn, "GET /health HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
-		p.close()
-		return "", err
-	}
-	resp, err := http.ReadResponse(p.reader, nil)
+// answered is when the version first answered.
+func answered(t rig.TB, p *load.Probe, version string) time.Time {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	at, err := p.Until(ctx, version)
 	if err != nil {
-		p.close()
-		return "", err
+		t.Fatalf("%v", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
-	body := make([]byte, 512)
-	for {
-		if _, err := resp.Body.Read(body); err != nil {
-			break
-		}
-	}
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("status %d", resp.StatusCode)
-	}
-	return resp.Header.Get("X-Version"), nil
+	return at
 }
 
 func keepLog(t rig.TB, s settings, h *host.Host, c one) {

@@ -21,6 +21,7 @@ type app struct {
 	http, tcp, greet int // ports
 	release          int // the last that was made
 	serves, before   int // the one that has the traffic, and the one before it
+	wanted, former   int // what the repository wants, and wanted before
 	turns            int
 	probe            *load.Probe
 }
@@ -49,7 +50,7 @@ func newField(t rig.TB, e *rig.Engine, s settings) *field {
 	f.client = api.NewClient(filepath.Join(f.host.Run, "agent.sock"), "")
 	t.Cleanup(f.client.Close)
 	for _, temper := range []string{"graceful", "abrupt", "stubborn", "short-keepalive", "slow"} {
-		a := &app{temper: temper, http: rig.FreePort(t), tcp: rig.FreePort(t), greet: rig.FreePort(t), release: 1, serves: 1}
+		a := &app{temper: temper, http: rig.FreePort(t), tcp: rig.FreePort(t), greet: rig.FreePort(t), release: 1, serves: 1, wanted: 1}
 		a.probe = &load.Probe{Dial: e.DialContext, Addr: addr(a.http)}
 		t.Cleanup(a.probe.Close)
 		f.apps = append(f.apps, a)
@@ -165,11 +166,9 @@ func (f *field) next(t rig.TB) {
 	switch what {
 	case "deploy":
 		a.release++
-		f.host.Set(t, a.temper, map[string]string{"RELEASE": fmt.Sprint(to)})
-		f.host.Reconcile(t)
+		f.commit(t, a, to)
 	case "revert":
-		f.host.Repo.Revert(t, "main")
-		f.host.Reconcile(t)
+		f.revert(t, a, to)
 	case "rollback":
 		f.host.Must(t, "rollback", a.temper, "--reason", "torture")
 	}
@@ -182,6 +181,25 @@ func (f *field) next(t rig.TB) {
 			begun.Format("15:04:05.000"), f.switches, what, from, a.version(to), at.Sub(begun).Milliseconds(), failed)
 		f.failures = failed
 	}
+}
+
+// commit makes a release and has the agent look.
+func (f *field) commit(t rig.TB, a *app, to int) {
+	f.host.Set(t, a.temper, map[string]string{"RELEASE": fmt.Sprint(to)})
+	a.wanted, a.former = to, a.wanted
+	f.host.Reconcile(t)
+}
+
+// revert takes the last commit back. Where that would want a release that a
+// rollback left, which is quarantined, a commit wants the one before that.
+func (f *field) revert(t rig.TB, a *app, to int) {
+	if a.former != to {
+		f.commit(t, a, to)
+		return
+	}
+	f.host.Repo.Revert(t, "main")
+	a.wanted, a.former = a.former, a.wanted
+	f.host.Reconcile(t)
 }
 
 // settled waits until the version answers and the app's rollout is over, and
@@ -219,6 +237,18 @@ func (f *field) progress(began time.Time) {
 	sent, answered, cut, failed := f.load.Totals()
 	fmt.Printf("%6s  %3d of %d switches  sent %d  answered %d  cut %d  failed %d\n",
 		time.Since(began).Round(time.Second), f.switches, f.n, sent, answered, cut, failed)
+}
+
+// keepLogs keeps what the agent and the ambassador said beside the clients' log.
+func (f *field) keepLogs(t rig.TB) {
+	if f.keep == "" {
+		return
+	}
+	for name, p := range map[string]*rig.Process{"agent.log": f.host.Agent(), "ambassador.log": f.host.Ambassador()} {
+		if err := os.WriteFile(filepath.Join(f.keep, name), []byte(p.Output(t)), 0o644); err != nil {
+			t.Errorf("keep log: %v", err)
+		}
+	}
 }
 
 // judge ends the load and joins both logs, once all of the backends' account

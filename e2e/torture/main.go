@@ -45,6 +45,7 @@ func main() {
 func run(t rig.TB, s settings) {
 	e := rig.StartEngine(t, rig.Line(s.line))
 	f := newField(t, e, s)
+	defer f.keepLogs(t)
 	f.begin(t)
 	began := time.Now()
 	for f.switches < s.n {
