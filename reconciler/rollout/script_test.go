@@ -289,7 +289,7 @@ func (s *sim) flush() string {
 // TestScripts runs the scripts in testdata: what a person would see of
 // rollouts, step by step. The commands are explained at their cases.
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := newSim()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			out, err := s.command(d)

@@ -28,11 +28,27 @@ func (s *sim) leaves(sv traffic.Service, r traffic.Release, was traffic.ReleaseS
 	if ro := s.app.Rollout; ro == nil || ro.Changes[name] == nil || ro.Changes[name].Action != ledger.Replace {
 		return
 	}
-	for _, c := range s.cs {
-		if c.service == name && c.set == r.Name && c.Restart != "no" && !sv.Hold {
+	// A start-first set of which nothing runs gives the traffic back at once, and
+	// its policy follows: two sets of it may run anyway.
+	crashed := !s.isStopFirst(name) && !slices.ContainsFunc(s.containersOf(name, r.Name), func(c *simContainer) bool {
+		return c.State == engine.Running && c.RestartCount == 0
+	})
+	for _, c := range s.containersOf(name, r.Name) {
+		if c.Restart != "no" && !sv.Hold && !crashed {
 			s.wrong("%s leaves active and would still come back", c.Name)
 		}
 	}
+}
+
+// containersOf are the containers of one set of a service.
+func (s *sim) containersOf(service, set string) []*simContainer {
+	var out []*simContainer
+	for _, c := range s.cs {
+		if c.service == service && c.set == set {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // known says that the saved ledger has a container.

@@ -1,8 +1,10 @@
 package rollout
 
 import (
+	"slices"
 	"time"
 
+	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/reconciler/ledger"
 )
@@ -265,7 +267,7 @@ func (t *turn) flipBack() {
 		c.Disarmed = true
 		// What crashed is not waited for: the engine may be busy starting it
 		// again, and the requests of a moment are lost.
-		ready = (t.disarm(name, c.To) || !t.allRunning(c.To)) && ready
+		ready = (t.disarm(name, c.To) || !t.anyRunning(c.To)) && ready
 	}
 	if !ready {
 		return
@@ -287,6 +289,13 @@ func (t *turn) answers(name string, from *ledger.Deployed) bool {
 	}
 	from.Drained = true // what does not run has nothing in flight
 	return false
+}
+
+func (t *turn) anyRunning(d *ledger.Deployed) bool {
+	return slices.ContainsFunc(d.Instances, func(i ledger.Instance) bool {
+		c, ok := t.container(&i)
+		return ok && c.State == engine.Running
+	})
 }
 
 func (t *turn) allRunning(d *ledger.Deployed) bool {
