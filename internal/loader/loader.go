@@ -23,6 +23,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -39,8 +40,10 @@ const (
 	// maxAnswer bounds what is read from it.
 	maxAnswer = 16 << 20
 	maxErrors = 16 << 10
-	// batch is how many apps one process loads.
+	// batch is how many apps one process loads, few how many are loaded again
+	// at once rather than finding out first which one changed.
 	batch = 8
+	few   = 2
 	// patience is how many times longer a process may run on a busy machine;
 	// its CPU time stays limited.
 	patience = 4
@@ -77,6 +80,9 @@ func WithDeadline(d time.Duration) Option { return func(l *Loader) { l.deadline 
 // Load answers req. An error means that no process could be started or that
 // ctx ended; everything else is in the result.
 func (l *Loader) Load(ctx context.Context, req manifests.LoadRequest) (manifests.LoadResult, error) {
+	if out, ok, err := l.whole(ctx, req); ok || err != nil {
+		return out, err
+	}
 	out, err := l.list(ctx, req)
 	if err != nil || req.PlacementOnly || len(out.Diagnostics) > 0 {
 		return out, err
@@ -87,6 +93,62 @@ func (l *Loader) Load(ctx context.Context, req manifests.LoadRequest) (manifests
 	}
 	sortResult(&out)
 	return out, nil
+}
+
+// whole lists and loads an environment of a few apps in one process, where
+// otherwise one would list it and another load what changed. ok is false where
+// it is larger, its list is known, or the process died: then one app after the
+// other is looked at.
+func (l *Loader) whole(ctx context.Context, req manifests.LoadRequest) (out manifests.LoadResult, ok bool, err error) {
+	list := req
+	list.PlacementOnly = true
+	if req.PlacementOnly || len(req.Apps) > 0 || !small(req) {
+		return out, false, nil
+	}
+	if _, known := l.cache.get(keyOf(list), req.Root); known {
+		return out, false, nil
+	}
+	out, err = l.run(ctx, req)
+	if _, dead := errors.AsType[*Died](err); dead {
+		return manifests.LoadResult{}, false, nil
+	}
+	if err != nil || len(out.Diagnostics) > 0 {
+		return out, err == nil, err
+	}
+	l.keep(req, out)
+	placed := out
+	placed.Apps, placed.Failed = nil, nil
+	l.cache.put(keyOf(list), allInputs(out), placed)
+	sortResult(&out)
+	return out, true, nil
+}
+
+// small says that an environment has few folders.
+func small(req manifests.LoadRequest) bool {
+	dir := req.Root
+	if !req.Bare {
+		dir = filepath.Join(req.Root, filepath.FromSlash(req.Path), req.Environment)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	folders := 0
+	for _, e := range entries {
+		if e.IsDir() {
+			folders++
+		}
+	}
+	return folders <= few
+}
+
+// allInputs are what an answer as a whole depends on.
+func allInputs(out manifests.LoadResult) []manifests.Input {
+	inputs := slices.Clone(out.Inputs)
+	for _, name := range slices.Sorted(maps.Keys(out.AppInputs)) {
+		inputs = append(inputs, out.AppInputs[name]...)
+	}
+	return inputs
 }
 
 // list finds the apps and their placement.
@@ -107,11 +169,7 @@ func (l *Loader) list(ctx context.Context, req manifests.LoadRequest) (manifests
 	if err != nil {
 		return out, err
 	}
-	inputs := slices.Clone(out.Inputs)
-	for _, in := range out.AppInputs {
-		inputs = append(inputs, in...)
-	}
-	l.cache.put(key, inputs, out)
+	l.cache.put(key, allInputs(out), out)
 	return out, nil
 }
 

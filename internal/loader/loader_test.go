@@ -281,6 +281,43 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// TestFewAppsTakeOneProcess: an environment of two apps is listed and loaded
+// in one go, and a revert to it takes none.
+func TestFewAppsTakeOneProcess(t *testing.T) {
+	files := map[string]string{
+		environment:                        "{version: 1, default_placement: all}",
+		"environments/prod/a/compose.yaml": "services: {web: {image: 'a:${TAG}'}}",
+		"environments/prod/a/.env":         "TAG=1",
+		"environments/prod/b/compose.yaml": "services: {web: {image: b}}",
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := filepath.Join(t.TempDir(), "count")
+	script := write(t, map[string]string{"run": "#!/bin/sh\necho x >> " + count + "\nexec " + self + " load\n"})
+	l := loader.New(loader.WithCommand("/bin/sh", filepath.Join(script, "run")))
+	next := maps.Clone(files)
+	next["environments/prod/a/.env"] = "TAG=2"
+	for i, step := range []struct {
+		files map[string]string
+		image string
+		want  int // processes so far
+	}{{files, "a:1", 1}, {next, "a:2", 2}, {files, "a:1", 2}} {
+		out, err := l.Load(t.Context(), request(write(t, step.files)))
+		if err != nil || len(out.Apps) != 2 || out.Apps[0].Services[0].Container.Image != step.image {
+			t.Fatalf("step %d: %+v, error %v", i, out, err)
+		}
+		data, err := os.ReadFile(count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(string(data), "x"); got != step.want {
+			t.Errorf("step %d: %d processes, want %d", i, got, step.want)
+		}
+	}
+}
+
 // TestEnvironmentIsEmpty: what the agent's environment holds never reaches a
 // manifest.
 func TestEnvironmentIsEmpty(t *testing.T) {
