@@ -122,8 +122,11 @@ func (w *worker) fail(a rollout.Action, err error) {
 	f.Reason, f.Passing = classify(a.Kind, err)
 	f.Next = w.r.now().Add(a.Retry(f.Attempts))
 	w.failures[a.Key()] = f
-	if errors.Is(err, engine.ErrNotFound) {
-		w.r.forget(a.Container)
+	switch gone := errors.Is(err, engine.ErrNotFound); {
+	case a.Kind == rollout.Create && a.Deployed != nil && (gone || errors.Is(err, engine.ErrImageNotFound)):
+		delete(w.pulled, a.Deployed.Reference()) // somebody removed the image
+	case gone && a.Container != "":
+		w.r.world.forget(a.Container)
 	}
 	w.log.Warn("action failed", "action", a.Kind, "service", a.Service, "attempt", f.Attempts, "err", err)
 }
@@ -168,14 +171,13 @@ type execution struct {
 	app     appLedger
 	granted bool
 
-	waiting string
 	healthy map[string]time.Time
 	results []func(w *worker)
 }
 
 // merge brings the results into the worker, in its goroutine.
 func (e *execution) merge(w *worker) {
-	w.granted, w.waiting = e.granted || w.granted, e.waiting
+	w.granted = e.granted || w.granted
 	for id, started := range e.healthy {
 		w.healthy[id] = started
 	}

@@ -66,7 +66,8 @@ func (r *Reconciler) isActive(container string) bool {
 	return false
 }
 
-// byHand tells the worker of a container that somebody stopped or paused it.
+// byHand tells the worker of a container that somebody stopped, paused or
+// unpaused it.
 func (r *Reconciler) byHand(ctx context.Context, e engine.Event) {
 	c, err := r.world.container(e.Container)
 	if err != nil || !c.Ours() {
@@ -75,9 +76,17 @@ func (r *Reconciler) byHand(ctx context.Context, e engine.Event) {
 	r.mu.Lock()
 	w := r.workers[c.AppID()]
 	r.mu.Unlock()
-	if w != nil {
-		_ = w.post(ctx, func(context.Context) { w.byHand(e, c) })
+	if w == nil {
+		return
 	}
+	// An error says that the agent ends.
+	_ = w.post(ctx, func(context.Context) {
+		if e.Kind == engine.EventUnpause {
+			w.unpaused(c)
+		} else {
+			w.byHand(e, c)
+		}
+	})
 }
 
 // byHand honours a person's stop of a container of an active release, unless
@@ -85,7 +94,7 @@ func (r *Reconciler) byHand(ctx context.Context, e engine.Event) {
 func (w *worker) byHand(e engine.Event, c engine.Container) {
 	name := c.Labels[engine.LabelService]
 	s := w.app.Services[name]
-	if w.own[e.Container] > 0 || w.r.now().Sub(w.ownEnded[e.Container]) < time.Second || s == nil || s.Active == nil || s.Stopped != nil {
+	if w.isOwn(e) || s == nil || s.Active == nil || s.Stopped != nil {
 		return
 	}
 	if ro := w.app.Rollout; ro != nil && ro.Changes[name] != nil || !has(s.Active, e.Container) {
@@ -99,6 +108,56 @@ func (w *worker) byHand(e engine.Event, c engine.Container) {
 		Reason: status.StoppedByHand, Severity: "warning", Service: name, Actor: status.Actor{Kind: "user", Name: "docker " + string(e.Kind)},
 		Message: name + " was stopped with `docker " + string(e.Kind) + "`; it is repaired at " + app.Services[name].Stopped.Until.Format("15:04") + ", `remora start " + w.id + "/" + name + "` does it now",
 	})
+}
+
+// isOwn says that an event is of remora's own stop or pause. It goes by when
+// the event happened: it may be heard of much later.
+func (w *worker) isOwn(e engine.Event) bool {
+	at := e.Time
+	if at.IsZero() {
+		at = w.r.now()
+	}
+	return w.own[e.Container] > 0 || !at.After(w.ownEnded[e.Container].Add(time.Second))
+}
+
+// resumed ends the respect for a person's stop once the person, or the engine
+// at its own start, started all of it again.
+func (w *worker) resumed(containers containerSet) {
+	for name, s := range w.app.Services {
+		if s.Stopped == nil || s.Stopped.Enforced || s.Active == nil || !runsSince(s.Active, s.Stopped.At, containers) {
+			continue
+		}
+		w.startedByHand(name)
+	}
+}
+
+// unpaused ends the respect for a person's pause.
+func (w *worker) unpaused(c engine.Container) {
+	name := c.Labels[engine.LabelService]
+	if s := w.app.Services[name]; s != nil && s.Stopped != nil && s.Stopped.By.Name == "docker "+string(engine.EventPause) && s.Active != nil && has(s.Active, c.ID) {
+		w.startedByHand(name)
+	}
+}
+
+func (w *worker) startedByHand(name string) {
+	app := w.app.Clone()
+	app.Services[name].Stopped = nil
+	w.app, w.saved = app, false
+	w.record(status.Event{Reason: status.Succeeded, Service: name, Message: name + " runs again: it was started by hand or by the engine"})
+}
+
+// runsSince says that all containers of d run, and that one of them was
+// started after a moment.
+func runsSince(d *ledger.Deployed, at time.Time, containers containerSet) bool {
+	later := false
+	for _, i := range d.Instances {
+		c, ok := containers[i.Container]
+		if !ok || c.State != engine.Running {
+			return false
+		}
+		later = later || c.Started.After(at)
+	}
+	return later
 }
 
 func has(d *ledger.Deployed, container string) bool {

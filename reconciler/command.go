@@ -32,19 +32,21 @@ func (r *Reconciler) Do(ctx context.Context, c status.Command) (status.Answer, e
 	if !ok {
 		return status.Answer{}, &status.Error{Kind: status.Invalid, Message: fmt.Sprintf("verb %q is not known", c.Verb)}
 	}
-	var answer status.Answer
-	askErr := w.ask(ctx, func() {
-		if c.Service != "" && w.app.Services[c.Service] == nil {
-			err = &status.Error{Kind: status.NotFound, Message: fmt.Sprintf("%s has no service %s", w.id, c.Service)}
-			return
-		}
-		answer, err = verb(w, ctx, c)
-	})
-	w.wake()
-	if askErr != nil {
-		return answer, &status.Error{Kind: status.Unavailable, Message: askErr.Error()}
+	type result struct {
+		answer status.Answer
+		err    error
 	}
-	return answer, err
+	got, err := ask(ctx, w, func() result {
+		if c.Service != "" && w.app.Services[c.Service] == nil {
+			return result{err: &status.Error{Kind: status.NotFound, Message: fmt.Sprintf("%s has no service %s", w.id, c.Service)}}
+		}
+		answer, err := verb(w, ctx, c)
+		return result{answer, err}
+	})
+	if err != nil {
+		return status.Answer{}, &status.Error{Kind: status.Unavailable, Message: err.Error()}
+	}
+	return got.answer, got.err
 }
 
 // find returns the worker that "env/app", or "app" where it is unique, names.

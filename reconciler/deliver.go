@@ -51,6 +51,7 @@ func (w *worker) want(d *desired) {
 	w.desired, w.prepareErr, w.planDue, w.gone = d, nil, true, false
 	if d.app != nil {
 		w.app.Source, w.app.Project = d.app.Source, d.app.Project
+		w.r.waitsFor(w.id, w.env, d.app.AfterApps)
 	}
 }
 
@@ -93,8 +94,8 @@ func emptied(a ledger.App) *manifests.App {
 func (r *Reconciler) ledgersOf(ctx context.Context, source, env string) []ledger.App {
 	var out []ledger.App
 	for _, w := range r.all() {
-		var a ledger.App
-		if w.ask(ctx, func() { a = w.app }) != nil {
+		a, err := ask(ctx, w, func() ledger.App { return w.app })
+		if err != nil {
 			continue
 		}
 		if a.Environment == env && (a.Source == source || a.Source == "") && len(a.Services) > 0 {
@@ -133,19 +134,21 @@ func (r *Reconciler) onWorker(ctx context.Context, env, app string, f func(w *wo
 	}
 }
 
-// ask runs f in the worker's goroutine and waits for it.
-func (w *worker) ask(ctx context.Context, f func()) error {
-	done := make(chan struct{})
-	if err := w.post(ctx, func(context.Context) { f(); close(done) }); err != nil {
-		return err
+// ask runs f in the worker's goroutine and returns its answer. When ctx ends
+// first, f may run all the same later.
+func ask[T any](ctx context.Context, w *worker, f func() T) (T, error) {
+	answer := make(chan T, 1)
+	var none T
+	if err := w.post(ctx, func(context.Context) { answer <- f() }); err != nil {
+		return none, err
 	}
 	select {
-	case <-done:
-		return nil
+	case v := <-answer:
+		return v, nil
 	case <-w.done:
-		return errStopped
+		return none, errStopped
 	case <-ctx.Done():
-		return ctx.Err()
+		return none, ctx.Err()
 	}
 }
 

@@ -27,7 +27,8 @@ func (e *execution) acquire(ctx context.Context, _ rollout.Action) error {
 		return nil
 	}
 	granted, why, err := e.r.cfg.Gate.Acquire(ctx, e.id, ro.Revision, string(ro.Kind))
-	e.granted, e.waiting = granted, why
+	e.granted = granted
+	e.results = append(e.results, func(w *worker) { w.waiting = why })
 	return err
 }
 

@@ -22,11 +22,16 @@ type follower struct {
 	port Source
 	log  *slog.Logger
 	ask  chan request
+	// known says that there was a revision in force when the agent began.
+	known bool
 
 	mu      sync.Mutex
 	state   status.Source
-	loaded  map[string]manifests.LoadResult // by environment
 	inForce status.Revision
+	// dueSince is when the reconcile was due that has not finished yet; barked
+	// says that its lateness was told.
+	dueSince time.Time
+	barked   bool
 }
 
 // request asks a follower to look now; answer is closed when it has.
@@ -39,8 +44,7 @@ type request struct {
 func newFollower(r *Reconciler, src manifests.Source, port Source) *follower {
 	return &follower{
 		r: r, src: src, port: port, log: r.cfg.Logger.With("source", src.Name), ask: make(chan request),
-		state:  status.Source{Name: src.Name, Environment: firstOf(src.Environments), URL: locationOf(src)},
-		loaded: map[string]manifests.LoadResult{},
+		state: status.Source{Name: src.Name, Environment: firstOf(src.Environments), URL: locationOf(src)},
 	}
 }
 
@@ -62,9 +66,10 @@ func locationOf(src manifests.Source) string {
 // server is away converges all the same, and then looks whenever it is told.
 func (f *follower) run(ctx context.Context) {
 	if rev := f.port.Current(); !rev.IsZero() {
-		f.load(ctx, rev, false)
+		f.known = true
+		_ = f.load(ctx, rev, false) // it is in the status, and an event
 	}
-	f.look(ctx, false)
+	_ = f.look(ctx, false) // it is in the status, and an event
 	changes := f.port.Changes(ctx)
 	for {
 		select {
@@ -75,7 +80,7 @@ func (f *follower) run(ctx context.Context) {
 				changes = nil
 				continue
 			}
-			f.look(ctx, false)
+			_ = f.look(ctx, false) // it is in the status, and an event
 		case req := <-f.ask:
 			req.answer <- f.look(ctx, req.reload)
 		}
@@ -100,6 +105,7 @@ func (f *follower) reconcile(ctx context.Context, reload bool) error {
 
 // look fetches and, where there is something new, loads.
 func (f *follower) look(ctx context.Context, reload bool) error {
+	f.due()
 	rev, err := f.port.Fetch(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -108,8 +114,10 @@ func (f *follower) look(ctx context.Context, reload bool) error {
 		f.failed(err)
 		return err
 	}
-	f.load(ctx, rev, reload)
-	f.r.finished()
+	if err := f.load(ctx, rev, reload); err != nil {
+		return err
+	}
+	f.done()
 	return nil
 }
 
@@ -117,11 +125,13 @@ func (f *follower) look(ctx context.Context, reload bool) error {
 func (f *follower) failed(err error) {
 	reason, message := sourceReason(err)
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	was := f.condition(status.Ready)
 	f.setCondition(status.Ready, false, reason, message)
+	rev := f.inForce
+	f.mu.Unlock()
 	if was.Reason != reason {
-		f.event(reason, "error", message)
+		f.log.Error("source not in force", "reason", reason, "err", err)
+		f.event(rev, reason, "error", message)
 	}
 }
 
@@ -137,21 +147,25 @@ func sourceReason(err error) (status.Reason, string) {
 }
 
 // load loads a revision's environments and hands the apps out. The same
-// revision is not loaded twice.
-func (f *follower) load(ctx context.Context, rev status.Revision, reload bool) {
+// revision is not loaded twice, unless it is asked for or could not be loaded.
+func (f *follower) load(ctx context.Context, rev status.Revision, reload bool) error {
 	f.mu.Lock()
 	same := rev.SHA == f.inForce.SHA && !reload
 	f.mu.Unlock()
 	if !same {
+		var errs []error // one environment never stops another
 		for _, env := range f.environments() {
-			if err := f.loadEnvironment(ctx, env, rev); err != nil && ctx.Err() == nil {
-				f.log.Error("environment not loaded", "environment", env, "err", err)
+			errs = append(errs, f.loadEnvironment(ctx, env, rev))
+		}
+		if err := errors.Join(errs...); err != nil {
+			if ctx.Err() == nil {
 				f.failed(err)
-				return
 			}
+			return err
 		}
 	}
 	f.accept(rev, same)
+	return nil
 }
 
 // environments are those of the source; a local folder without one has the
@@ -166,37 +180,46 @@ func (f *follower) environments() []string {
 // LocalEnvironment is the environment of a local folder that has none.
 const LocalEnvironment = "local"
 
-// accept notes the revision in force.
+// accept notes the revision in force, and tells once what is new of it.
 func (f *follower) accept(rev status.Revision, same bool) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	was := f.inForce
+	was, before := f.inForce, f.condition(status.Ready)
 	f.inForce = rev
 	f.state.Revision, f.state.Latest, f.state.FetchedAt, f.state.History = rev.String(), rev.String(), rev.FetchedAt, rev.Ancestors
-	if !f.condition(status.Ready).True {
+	if !before.True {
 		f.setCondition(status.Ready, true, status.Succeeded, "")
 	}
-	if same || was.SHA == rev.SHA || was.IsZero() {
-		return // news of a revision is told once, not at every start
+	f.mu.Unlock()
+	if before.Reason != "" && !before.True {
+		f.event(rev, status.Succeeded, "info", "is followed again")
 	}
+	// What was in force before a start was told of then.
+	if same || was.SHA == rev.SHA || was.IsZero() && f.known {
+		return
+	}
+	f.news(rev)
+}
+
+// news tells what is remarkable about a revision.
+func (f *follower) news(rev status.Revision) {
 	switch {
 	case rev.TagMoved:
-		f.event(status.TagMoved, "warning", fmt.Sprintf("tag %s points elsewhere now: %s", rev.Ref, rev))
+		f.event(rev, status.TagMoved, "warning", fmt.Sprintf("tag %s points elsewhere now: %s", rev.Ref, rev))
 	case rev.Rewritten:
-		f.event(status.HistoryRewritten, "warning", fmt.Sprintf("%s was rewritten; %s is followed now", rev.Ref, rev))
+		f.event(rev, status.HistoryRewritten, "warning", fmt.Sprintf("%s was rewritten; %s is followed now", rev.Ref, rev))
 	}
 	for _, rep := range rev.Reports {
-		f.event(rep.Reason, "warning", rep.Path+": "+rep.Message)
+		f.event(rev, rep.Reason, "warning", rep.Path+": "+rep.Message)
 	}
 }
 
-func (f *follower) event(reason status.Reason, severity, message string) {
+func (f *follower) event(rev status.Revision, reason status.Reason, severity, message string) {
 	actor := status.Actor{Kind: "remora"}
-	if f.inForce.Commit.Author != "" {
-		actor = status.Actor{Kind: "commit", Name: f.inForce.Commit.Author}
+	if rev.Commit.Author != "" {
+		actor = status.Actor{Kind: "commit", Name: rev.Commit.Author}
 	}
 	f.r.cfg.Journal.Record(status.Event{
-		Host: f.r.cfg.Host.Name, Environment: f.state.Environment, Revision: f.inForce.String(),
+		Host: f.r.cfg.Host.Name, Environment: firstOf(f.src.Environments), Revision: rev.String(),
 		Reason: reason, Severity: severity, Actor: actor, Message: "source " + f.src.Name + ": " + message,
 	})
 }
@@ -229,9 +252,6 @@ func (f *follower) loadEnvironment(ctx context.Context, env string, rev status.R
 	if err != nil {
 		return fmt.Errorf("load environment %s: %w", env, err)
 	}
-	f.mu.Lock()
-	f.loaded[env] = res
-	f.mu.Unlock()
 	if errs := res.Diagnostics.Errors(); len(errs) > 0 {
 		return &loadError{errs}
 	}

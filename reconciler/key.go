@@ -22,7 +22,9 @@ func hostKey(state string) ([]byte, error) {
 	switch {
 	case err == nil && len(key) == keySize:
 		return key, nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	case err == nil:
+		return nil, fmt.Errorf("read the host's key: %s has %d bytes, not %d; put the file back, or remove it: containers with env files of the host are made again then", path, len(key), keySize)
+	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("read the host's key: %w", err)
 	}
 	key = make([]byte, keySize)

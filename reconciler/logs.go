@@ -28,9 +28,9 @@ func (r *Reconciler) Logs(ctx context.Context, req status.LogRequest, out io.Wri
 	if err != nil {
 		return err
 	}
-	var sources []logSource
-	if err := w.ask(ctx, func() { sources = w.logSources(req) }); err != nil {
-		return err
+	sources, err := ask(ctx, w, func() []logSource { return w.logSources(req) })
+	if err != nil {
+		return &status.Error{Kind: status.Unavailable, Message: err.Error()}
 	}
 	if len(sources) == 0 {
 		return &status.Error{Kind: status.NotFound, Message: "no container of " + subject(req.App, req.Service) + " matches", Remedy: "`remora logs --failed` shows what was kept of failed ones"}

@@ -28,28 +28,27 @@ type nets struct {
 
 func newNets() *nets { return &nets{paths: map[string]string{}} }
 
-// namespaces returns the standing namespaces by network name.
-func (n *nets) namespaces() map[string]string {
+// namespacesOf returns the standing namespaces of networks, by name.
+func (n *nets) namespacesOf(networks []manifests.Network) map[string]string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	out := make(map[string]string, len(n.paths))
-	for k, v := range n.paths {
-		out[k] = v
+	out := make(map[string]string, len(networks))
+	for _, network := range networks {
+		if path := n.paths[network.Name]; path != "" {
+			out[network.Name] = path
+		}
 	}
 	return out
 }
 
-// has says whether a network has a namespace.
-func (n *nets) has(network string) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.paths[network] != ""
-}
-
+// set notes where a network's namespace stands; an empty path forgets it.
 func (n *nets) set(network, path string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.paths[network] = path
+	if path == "" {
+		delete(n.paths, network)
+	}
 }
 
 // ensureNetworks makes an app's networks, volumes and service addresses. It

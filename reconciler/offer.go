@@ -1,10 +1,7 @@
 package reconciler
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
+	"reflect"
 
 	"github.com/remorahq/remora/reconciler/plan"
 	"github.com/remorahq/remora/reconciler/rollout"
@@ -14,20 +11,14 @@ import (
 // app by now, and says whether it already does.
 func (w *worker) offerTraffic(containers containerSet) (applied bool) {
 	backends := rollout.Traffic(w.app, containers)
-	if len(backends) == 0 && w.offered == "" {
+	if len(backends) == 0 && w.offered == nil {
 		return true
 	}
-	part := plan.TrafficOf(w.app, backends, w.r.nets.namespaces())
-	hash := hashOf(part)
-	w.offered = hash
-	return w.r.table.set(w.id, part, hash)
-}
-
-// hashOf identifies a part of the table by its content.
-func hashOf(part plan.AppTraffic) string {
-	h := sha256.New()
-	if err := json.NewEncoder(h).Encode(part); err != nil { // plain values only: cannot be
-		panic(fmt.Sprintf("hash traffic: %v", err))
+	part := plan.TrafficOf(w.app, backends, nil)
+	part.Namespaces = w.r.nets.namespacesOf(part.Networks)
+	if w.offered == nil || !reflect.DeepEqual(part, *w.offered) {
+		w.offered = &part
+		w.r.table.set(w.id, part)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return w.r.table.applied(w.id)
 }

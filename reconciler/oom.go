@@ -2,10 +2,12 @@ package reconciler
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"time"
 
 	"github.com/remorahq/remora/internal/engine"
+	"github.com/remorahq/remora/reconciler/rollout"
 )
 
 // settleOOM gives the active release's containers the oom_score_adj that the
@@ -32,13 +34,20 @@ func (w *worker) settleOOM(containers containerSet) {
 	}
 }
 
-// forgetGone drops what is remembered of containers that are gone.
+// forgetGone drops what is remembered of containers that are gone, and of
+// actions that nobody asks for any more.
 func (w *worker) forgetGone(containers containerSet) {
+	gone := func(id string) bool { _, ok := containers[id]; return !ok }
 	for _, m := range []map[string]time.Time{w.oom, w.healthy, w.ownEnded} {
-		for id := range m {
-			if _, ok := containers[id]; !ok {
-				delete(m, id)
-			}
-		}
+		maps.DeleteFunc(m, func(id string, _ time.Time) bool { return gone(id) })
 	}
+	if w.app.Rollout == nil { // until then an event may still end with it
+		maps.DeleteFunc(w.output, func(id, _ string) bool { return gone(id) })
+	}
+	old := w.r.now().Add(-keepFailures)
+	maps.DeleteFunc(w.failures, func(_ string, f rollout.Failed) bool { return f.Next.Before(old) })
 }
+
+// keepFailures is how long after its next try was due a failed action is
+// remembered: longer than the longest pause, so that its attempts count on.
+const keepFailures = 15 * time.Minute

@@ -38,13 +38,19 @@ func (r *Reconciler) payload(ctx context.Context, app appLedger, a rollout.Actio
 	return c, err
 }
 
-// describe makes the create payload without giving anything away: addresses
-// are those that the instance has already.
+// describe makes the create payload for people: addresses are those that the
+// instance has already, and what the host's env files say is left out.
 func (r *Reconciler) describe(app appLedger, a rollout.Action) (engine.Create, error) {
 	in, err := r.payloadInput(app, a)
 	if err != nil {
 		return engine.Create{}, err
 	}
+	// What comes from env files of the host is the host's secret.
+	hidden := make(map[string]string, len(in.Release.Service.HostEnv))
+	for key := range in.Release.Service.HostEnv {
+		hidden[key] = "***"
+	}
+	in.Release.Service.HostEnv = hidden
 	return plan.Payload(in)
 }
 
@@ -87,10 +93,12 @@ func isCandidate(app appLedger, a rollout.Action) bool {
 // sourcesOf puts a release's content on disk, if it is not there yet, and
 // returns where, by target.
 func (r *Reconciler) sourcesOf(app appLedger, rel *ledger.Release) (map[string]string, error) {
+	r.pruning.RLock()
+	defer r.pruning.RUnlock()
 	out := map[string]string{}
-	root := r.rootOf(app, rel)
+	root := r.rootOf(app)
 	for _, m := range rel.Service.Container.Mounts {
-		path, err := r.mountSource(app.Project, r.live(app.Source), root, rel.Service.Files, m)
+		path, err := r.mountSource(mountInput{project: app.Project, live: r.live(app.Source), root: root, files: rel.Service.Files}, m)
 		if err != nil {
 			return nil, fmt.Errorf("mount %s of %s: %w", m.Target, rel.Service.Name, err)
 		}
@@ -103,7 +111,7 @@ func (r *Reconciler) sourcesOf(app appLedger, rel *ledger.Release) (map[string]s
 
 // rootOf is the folder of the revision in force of the app's source: content
 // that is on disk already does not need it.
-func (r *Reconciler) rootOf(app appLedger, _ *ledger.Release) string {
+func (r *Reconciler) rootOf(app appLedger) string {
 	f := r.sources[app.Source]
 	if f == nil {
 		return ""
@@ -119,25 +127,45 @@ func (r *Reconciler) live(source string) bool {
 	return f != nil && f.src.Folder != ""
 }
 
+// mountInput is what the mounts of one service depend on: the app's project,
+// whether the source is a local folder, where the revision's files lie, those
+// of the release, and what the app has mounted so far (nil is not counted).
+type mountInput struct {
+	project string
+	live    bool
+	root    string
+	files   []manifests.File
+	spent   *Spent
+}
+
 // mountSource returns where a mount's content lies on this host; empty for a
 // mount whose source needs no preparing.
-func (r *Reconciler) mountSource(project string, live bool, root string, files []manifests.File, m manifests.Mount) (string, error) {
+func (r *Reconciler) mountSource(in mountInput, m manifests.Mount) (string, error) {
 	switch m.Kind {
 	case manifests.MountRepo:
-		if live {
-			return liveSource(root, m)
+		if in.live {
+			return liveSource(in.root, m)
 		}
-		i := slices.IndexFunc(files, func(f manifests.File) bool { return f.Path == m.Source })
-		if i < 0 {
+		f, ok := fileOf(in.files, m)
+		if !ok {
 			return "", fmt.Errorf("%s is not a file of the release", m.Source)
 		}
-		return r.cfg.Content.Materialize(root, files[i], m)
+		return r.cfg.Content.Materialize(in.root, f, m, in.spent)
 	case manifests.MountInline:
 		return r.cfg.Content.Inline(m)
 	case manifests.MountData:
-		return r.cfg.Content.DataDir(project, m.Source)
+		return r.cfg.Content.DataDir(in.project, m.Source)
 	}
 	return "", nil
+}
+
+// fileOf is the repository's file or folder that a mount shows.
+func fileOf(files []manifests.File, m manifests.Mount) (manifests.File, bool) {
+	i := slices.IndexFunc(files, func(f manifests.File) bool { return f.Path == m.Source })
+	if i < 0 {
+		return manifests.File{}, false
+	}
+	return files[i], true
 }
 
 // liveSource is a path of a local folder itself; a folder that is missing is

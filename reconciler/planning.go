@@ -78,6 +78,7 @@ func (w *worker) decide(in plan.Input, res plan.Result) {
 		return
 	}
 	ro := res.Rollout(in, w.actor(), "")
+	ro.Subject = w.desired.revision.Commit.Subject
 	if err := w.claim(in); err != nil {
 		w.prepareFailed(err)
 		w.planDue = true
@@ -162,7 +163,7 @@ func (w *worker) claimed(in plan.Input, keys []string) bool {
 
 // begin0 begins a rollout.
 func (w *worker) begin0(ro *ledger.Rollout) {
-	w.failures = map[string]rollout.Failed{}
+	w.failures, w.pulled = map[string]rollout.Failed{}, map[string]bool{}
 	w.granted, w.waiting = false, ""
 	w.app = rollout.Begin(w.app, *ro, w.r.now())
 	w.saved = false
@@ -171,9 +172,6 @@ func (w *worker) begin0(ro *ledger.Rollout) {
 // learnImage completes a release with what its image says of itself, once the
 // image is there.
 func (w *worker) learnImage(a rollout.Action, img engine.Image) {
-	if w.pulled == nil {
-		w.pulled = map[string]bool{}
-	}
 	w.pulled[a.Image] = true
 	ro := w.app.Rollout
 	if ro == nil {

@@ -82,6 +82,8 @@ type Source interface {
 	Fetch(ctx context.Context) (status.Revision, error)
 	// Changes fires when a Fetch is due: the poll's interval, an edit.
 	Changes(ctx context.Context) <-chan struct{}
+	// Prune removes former revisions that keep does not name.
+	Prune(ctx context.Context, keep func(sha string) bool) error
 }
 
 // Loader turns a revision's folder into apps, in a process of its own.
@@ -92,9 +94,21 @@ type Loader interface {
 // Content puts what a container mounts from the repository on this host's
 // disk and returns where.
 type Content interface {
-	Materialize(root string, f manifests.File, m manifests.Mount) (path string, err error)
+	// Materialize counts what it finds in spent, unless that is nil, and fails
+	// where an app mounts more than it may.
+	Materialize(root string, f manifests.File, m manifests.Mount, spent *Spent) (path string, err error)
 	Inline(m manifests.Mount) (path string, err error)
 	DataDir(project, path string) (string, error)
+	// Path is where Materialize or Inline puts a mount's content.
+	Path(f manifests.File, m manifests.Mount) (string, error)
+	// Prune removes the content that keep does not name.
+	Prune(keep func(path string) bool) (removed int, err error)
+}
+
+// Spent counts what one app mounts from its repository.
+type Spent struct {
+	Files int
+	Bytes int64
 }
 
 // Namespaces makes the network namespaces of service addresses.

@@ -84,11 +84,11 @@ func (r *Reconciler) prepare(ctx context.Context, d *desired) (*prepared, error)
 			return nil, fmt.Errorf("resolve image %s of %s: %w", s.Container.Image, s.Name, err)
 		}
 		p.images[s.Name] = img
-		if err := r.materialize(d.app, s, d.revision.Folder); err != nil {
-			return nil, err
-		}
 	}
-	var err error
+	err := r.materialize(ctx, d)
+	if err != nil {
+		return nil, err
+	}
 	if p.networks, err = r.cfg.Engine.Networks(ctx); err != nil {
 		return nil, fmt.Errorf("list networks: %w", err)
 	}
@@ -209,11 +209,25 @@ func (r *Reconciler) withFacts(ctx context.Context, ref string, known plan.Image
 	return full, nil
 }
 
-// materialize puts what the service mounts of the repository on disk.
-func (r *Reconciler) materialize(app *manifests.App, s *manifests.Service, root string) error {
-	for _, m := range s.Container.Mounts {
-		if _, err := r.mountSource(app.Project, app.Live, root, s.Files, m); err != nil {
-			return fmt.Errorf("prepare mount %s of %s: %w", m.Target, s.Name, err)
+// materialize puts what the app mounts of the repository on disk. What several
+// mounts show counts once.
+func (r *Reconciler) materialize(ctx context.Context, d *desired) error {
+	r.pruning.RLock()
+	defer r.pruning.RUnlock()
+	spent, counted := &Spent{}, map[string]bool{}
+	for i := range d.app.Services {
+		s := &d.app.Services[i]
+		for _, m := range s.Container.Mounts {
+			in := mountInput{project: d.app.Project, live: d.app.Live, root: d.revision.Folder, files: s.Files}
+			if f, ok := fileOf(s.Files, m); ok && !counted[f.Mode+f.ID] {
+				in.spent, counted[f.Mode+f.ID] = spent, true
+			}
+			if _, err := r.mountSource(in, m); err != nil {
+				return fmt.Errorf("prepare mount %s of %s: %w", m.Target, s.Name, err)
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/reconciler/ledger"
 	"github.com/remorahq/remora/reconciler/rollout"
 )
 
@@ -41,7 +42,17 @@ func (r *Reconciler) pullImage(ctx context.Context, app string, a rollout.Action
 	}
 	defer release()
 	p := &pullProgress{r: r, app: app, action: a, next: r.now().Add(2 * time.Second)}
-	return r.cfg.Engine.Pull(ctx, a.Image, a.Platform, p.report)
+	img, err := r.cfg.Engine.Pull(ctx, a.Image, a.Platform, p.report)
+	if err != nil {
+		return img, err
+	}
+	return img, r.host.update(func(h *ledger.Host) error {
+		if h.Images == nil {
+			h.Images = map[string]time.Time{}
+		}
+		h.Images[a.Image] = r.now()
+		return nil
+	})
 }
 
 // pullProgress turns the layers of a pull into an event every few seconds.

@@ -45,7 +45,7 @@ func (r *Reconciler) Render(ctx context.Context, req status.PlanRequest) ([]json
 }
 
 // eachPlanned loads what is asked about, prepares and plans each app, and hands
-// the result over, in the app's own goroutine.
+// the result over.
 func (r *Reconciler) eachPlanned(ctx context.Context, req status.PlanRequest, out *status.Plan, f func(w *worker, in plan.Input, res plan.Result)) error {
 	for _, src := range r.cfg.Host.Sources {
 		if req.Source != "" && req.Source != src.Name {
@@ -106,26 +106,30 @@ func (r *Reconciler) planEnvironment(ctx context.Context, f *follower, env strin
 			out.Apps = append(out.Apps, status.PlanApp{App: app.ID(), Reason: status.ImagePullFailed, Message: err.Error()})
 			continue
 		}
-		r.planApp(ctx, *app, p, rev, do)
+		if err := r.planApp(ctx, *app, p, rev, do); err != nil {
+			return &status.Error{Kind: status.Unavailable, Message: err.Error()}
+		}
 	}
 	return nil
 }
 
-// planApp plans one app beside its worker, or with an empty ledger where it
-// has none.
-func (r *Reconciler) planApp(ctx context.Context, app manifests.App, p *prepared, rev status.Revision, do func(*worker, plan.Input, plan.Result)) {
+// planApp plans one app beside its worker, with the ledger as it is now, or
+// with an empty one where it has none.
+func (r *Reconciler) planApp(ctx context.Context, app manifests.App, p *prepared, rev status.Revision, do func(*worker, plan.Input, plan.Result)) error {
 	w, err := r.find(app.ID())
 	if err != nil {
 		w = newWorker(r, app.Environment, app.Name, ledger.App{})
 		w.app.Source, w.app.Project = app.Source, app.Project
 		in := w.input(app, p, rev)
 		do(w, in, plan.Plan(in))
-		return
+		return nil
 	}
-	_ = w.ask(ctx, func() {
-		in := w.input(app, p, rev)
-		do(w, in, plan.Plan(in))
-	})
+	in, err := ask(ctx, w, func() plan.Input { return w.input(app, p, rev) })
+	if err != nil {
+		return err
+	}
+	do(w, in, plan.Plan(in))
+	return nil
 }
 
 // rendered are the services of a plan, those that do not change included.
@@ -145,7 +149,7 @@ func (r *Reconciler) renderService(ctx context.Context, w *worker, in plan.Input
 	if d == nil {
 		return nil, nil
 	}
-	app := w.app.Clone()
+	app := in.Ledger.Clone()
 	app.NetworkSpecs, app.VolumeSpecs, app.Project = res.Networks, res.Volumes, in.App.Project
 	var out []json.RawMessage
 	for _, i := range d.Instances {
@@ -162,21 +166,31 @@ func (r *Reconciler) renderService(ctx context.Context, w *worker, in plan.Input
 	return out, nil
 }
 
+// authorOf is the commit's author where a commit was the cause.
+func authorOf(a status.Actor) string {
+	if a.Kind != "commit" {
+		return ""
+	}
+	return a.Name
+}
+
 // History lists an app's rollouts, newest first.
 func (r *Reconciler) History(ctx context.Context, app string) ([]status.HistoryEntry, error) {
 	w, err := r.find(app)
 	if err != nil {
 		return nil, err
 	}
-	var out []status.HistoryEntry
-	err = w.ask(ctx, func() {
-		for _, o := range w.app.History {
-			out = append(out, status.HistoryEntry{
-				Time: o.Ended, Revision: o.Revision, Releases: o.Releases, Result: o.Reason,
-				Duration: o.Ended.Sub(o.Began), Actor: o.Actor, Message: o.Message,
-			})
-		}
-	})
+	history, err := ask(ctx, w, func() []ledger.Outcome { return w.app.History })
+	if err != nil {
+		return nil, &status.Error{Kind: status.Unavailable, Message: err.Error()}
+	}
+	out := make([]status.HistoryEntry, 0, len(history))
+	for _, o := range history {
+		out = append(out, status.HistoryEntry{
+			Time: o.Ended, Revision: o.Revision, Releases: o.Releases, Result: o.Reason,
+			Duration: o.Ended.Sub(o.Began), Actor: o.Actor, Message: o.Message, Subject: o.Subject, Author: authorOf(o.Actor),
+		})
+	}
 	slices.SortStableFunc(out, func(a, b status.HistoryEntry) int { return b.Time.Compare(a.Time) })
-	return out, err
+	return out, nil
 }

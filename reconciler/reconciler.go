@@ -45,6 +45,12 @@ type Reconciler struct {
 	// only then may a table replace the one on the ambassador's disk.
 	ready chan struct{}
 
+	// pruning is held by who removes content that no release needs, and read by
+	// who puts content on disk for one that does not know it yet.
+	pruning sync.RWMutex
+	// promoted says that there may be something to remove.
+	promoted chan struct{}
+
 	// hatch hands workers that are made later to Run, which starts them.
 	hatch chan *worker
 	group sync.WaitGroup
@@ -53,6 +59,7 @@ type Reconciler struct {
 	workers map[string]*worker
 	views   map[string]status.App
 	sources map[string]*follower
+	after   map[string][]string // the apps that an app waits for, by ID
 	lastRun time.Time
 	confirm string // the revision whose removals a person confirmed
 }
@@ -79,9 +86,10 @@ func New(cfg Config) (*Reconciler, error) {
 		return nil, err
 	}
 	r := &Reconciler{
-		cfg: cfg, store: st, key: key, host: &hostLedger{store: st, h: h}, world: newWorld(cfg.Engine),
+		cfg: cfg, store: st, key: key, host: newHostLedger(st, h), world: newWorld(cfg.Engine),
 		pulls: newPulls(), nets: newNets(), ready: make(chan struct{}),
 		hatch: make(chan *worker), workers: map[string]*worker{}, views: map[string]status.App{}, sources: map[string]*follower{},
+		after: map[string][]string{}, promoted: make(chan struct{}, 1),
 	}
 	r.table = &tableKeeper{
 		traffic: cfg.Traffic, log: cfg.Logger, bootID: cfg.BootID, build: r.buildTable,
@@ -115,9 +123,24 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	for _, f := range r.sources {
 		r.start(ctx, f.run)
 	}
+	r.start(ctx, r.keepHouse)
+	r.start(ctx, r.watchdog)
 	r.startLate(ctx)
 	r.group.Wait()
+	r.closeLate()
 	return nil
+}
+
+// closeLate ends the workers that came too late to be started: who asks them
+// something is told that the agent stops.
+func (r *Reconciler) closeLate() {
+	for _, w := range r.all() {
+		select {
+		case <-w.done:
+		default:
+			close(w.done)
+		}
+	}
 }
 
 // startLate starts the workers that are made while Run runs.
@@ -162,10 +185,12 @@ func (r *Reconciler) firstSync(ctx context.Context) {
 func (r *Reconciler) offerAll(ctx context.Context, workers []*worker) {
 	var wait sync.WaitGroup
 	for _, w := range workers {
-		wait.Add(1)
-		if err := w.post(ctx, func(context.Context) { defer wait.Done(); w.offerTraffic(r.world.ofApp(w.id)) }); err != nil {
-			wait.Done()
-		}
+		wait.Go(func() {
+			_, err := ask(ctx, w, func() bool { return w.offerTraffic(r.world.ofApp(w.id)) })
+			if err != nil && ctx.Err() == nil {
+				w.log.Error("traffic not offered", "err", err)
+			}
+		})
 	}
 	wait.Wait()
 	close(r.ready)
@@ -227,7 +252,7 @@ func (r *Reconciler) onEvent(ctx context.Context, e engine.Event) {
 	if e.Container == "" {
 		return
 	}
-	if e.Kind == engine.EventStop || e.Kind == engine.EventPause {
+	if e.Kind == engine.EventStop || e.Kind == engine.EventPause || e.Kind == engine.EventUnpause {
 		r.byHand(ctx, e)
 	}
 	app, err := r.world.refresh(ctx, e.Container)
@@ -289,9 +314,6 @@ func (r *Reconciler) buildTable(parts map[string]plan.AppTraffic) traffic.Table 
 }
 
 func (r *Reconciler) now() time.Time { return r.cfg.Now() }
-
-// forget drops a container from the cache when the engine says it is gone.
-func (r *Reconciler) forget(container string) { r.world.forget(container) }
 
 // notReady names the first app of AfterApps that is not healthy yet, or
 // returns "".

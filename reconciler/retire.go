@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
@@ -14,7 +15,7 @@ import (
 // retire forgets an app that the repository no longer has once nothing of it
 // runs: its networks go, and what it claimed is free. Volumes stay.
 func (w *worker) retire(ctx context.Context) {
-	if !w.gone || w.retiring || w.app.Rollout != nil || w.planDue || w.busyApp() {
+	if !w.gone || w.retiring || w.r.now().Before(w.retireAt) || w.app.Rollout != nil || w.planDue || w.busyApp() {
 		return
 	}
 	w.retiring = true
@@ -22,13 +23,27 @@ func (w *worker) retire(ctx context.Context) {
 	var err error
 	w.spawn(ctx, func(ctx context.Context) { err = w.r.forgetApp(ctx, app) }, func() {
 		w.retiring = false
-		if err != nil {
-			w.log.Warn("app not forgotten yet", "err", err)
-			return
+		switch {
+		case err == nil:
+			w.forgotten()
+		case ctx.Err() == nil:
+			w.notForgotten(err)
 		}
-		w.forgotten()
 	})
 }
+
+// notForgotten says once why an app that is gone still has a network, such as
+// one that another container is on, and tries again later.
+func (w *worker) notForgotten(err error) {
+	if w.retireErr == nil || w.retireErr.Error() != err.Error() {
+		w.log.Warn("app not forgotten yet", "err", err)
+		w.record(status.Event{Reason: status.Progressing, Severity: "warning", Revision: revisionOf(w.desired), Message: "removed, but not all of it yet: " + err.Error()})
+	}
+	w.retireErr, w.retireAt = err, w.r.now().Add(retireAgain)
+}
+
+// retireAgain is the pause before what is left of a removed app is tried again.
+const retireAgain = time.Minute
 
 // busyApp says whether anything of the app is left.
 func (w *worker) busyApp() bool {
@@ -45,7 +60,8 @@ func (w *worker) forgotten() {
 	w.record(status.Event{Reason: status.Succeeded, Revision: revisionOf(w.desired), Message: "removed; its volumes stay"})
 	w.r.table.drop(w.id)
 	w.app = ledger.App{Version: ledger.Version, Environment: w.app.Environment, Name: w.app.Name}
-	w.desired, w.prepared, w.last, w.offered, w.gone, w.forgot = nil, nil, plan.Result{}, "", false, true
+	w.retireErr, w.retireAt, w.shown = nil, time.Time{}, nil
+	w.desired, w.prepared, w.last, w.offered, w.gone, w.forgot = nil, nil, plan.Result{}, nil, false, true
 	w.r.mu.Lock()
 	delete(w.r.views, w.id)
 	w.r.mu.Unlock()

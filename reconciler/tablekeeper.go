@@ -26,13 +26,19 @@ type tableKeeper struct {
 
 	mu    sync.Mutex
 	parts map[string]part
+	// doubt says that a report spoke of an older table than the acknowledged
+	// one: it may only have been late.
+	doubt bool
+	// early are the apps that asked for reports before there was one of the
+	// acknowledged table.
+	early map[string]bool
 	// generation is the last one that was given; it begins at the ambassador's.
 	generation uint64
 	acked      traffic.Table
 	hasAck     bool
 	ack        traffic.Ack
 	report     traffic.Report
-	byName     map[string]map[string]traffic.ReleaseReport
+	byName     reports
 	err        error
 }
 
@@ -40,27 +46,28 @@ type tableKeeper struct {
 // that the ambassador has.
 type part struct {
 	app   plan.AppTraffic
-	hash  string
 	seq   uint64
 	acked uint64
 }
 
-// set hands in an app's part and says whether the ambassador has acknowledged
-// exactly this.
-func (k *tableKeeper) set(id string, app plan.AppTraffic, hash string) (applied bool) {
+// set hands in an app's part, which is different from the one before.
+func (k *tableKeeper) set(id string, app plan.AppTraffic) {
 	k.mu.Lock()
-	p, known := k.parts[id]
-	if !known || p.hash != hash {
-		p.app, p.hash = app, hash
-		p.seq++
-		k.parts[id] = p
-	}
-	applied = k.hasAck && p.acked == p.seq
+	p := k.parts[id]
+	p.app = app
+	p.seq++
+	k.parts[id] = p
 	k.mu.Unlock()
-	if !applied {
-		k.wake()
-	}
-	return applied
+	k.wake()
+}
+
+// applied says whether the ambassador has acknowledged just the app's present
+// part.
+func (k *tableKeeper) applied(id string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p := k.parts[id]
+	return k.hasAck && p.acked == p.seq
 }
 
 // drop forgets an app.
@@ -96,6 +103,7 @@ func (k *tableKeeper) run(ctx context.Context, hold <-chan struct{}) {
 	}
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	again := firstPush
 	for {
 		select {
 		case <-ctx.Done():
@@ -104,15 +112,25 @@ func (k *tableKeeper) run(ctx context.Context, hold <-chan struct{}) {
 		case <-pause.C:
 		}
 		if err := k.push(ctx); err != nil {
-			k.log.Warn("table not applied", "err", err)
-			pause.Reset(250 * time.Millisecond)
+			pause.Reset(again)
+			again = min(2*again, longestPush)
+			continue
 		}
+		again = firstPush
 	}
 }
+
+// Pauses between tries while the ambassador does not take the table; a report
+// of it ends the pause.
+const (
+	firstPush   = 250 * time.Millisecond
+	longestPush = 5 * time.Second
+)
 
 // push applies the table if it differs from the acknowledged one, and marks
 // the parts in it as acknowledged.
 func (k *tableKeeper) push(ctx context.Context) error {
+	k.settleDoubt(ctx)
 	k.mu.Lock()
 	parts := make(map[string]plan.AppTraffic, len(k.parts))
 	seqs := make(map[string]uint64, len(k.parts))
@@ -154,7 +172,7 @@ func (k *tableKeeper) apply(ctx context.Context, t *traffic.Table) (traffic.Ack,
 	k.log.Debug("table", "generation", t.Generation, "took", time.Since(begun), "err", err)
 	if err != nil {
 		k.learn(ctx)
-		return ack, fmt.Errorf("apply table %d: %w", t.Generation, err)
+		return ack, fmt.Errorf("apply table: %w", err)
 	}
 	return ack, nil
 }
@@ -172,6 +190,9 @@ func (k *tableKeeper) learn(ctx context.Context) {
 func (k *tableKeeper) acknowledge(t traffic.Table, seqs map[string]uint64) []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.err != nil {
+		k.log.Info("table applied again", "generation", t.Generation)
+	}
 	k.acked, k.hasAck, k.err = t, true, nil
 	var changed []string
 	for id, seq := range seqs {
@@ -188,7 +209,36 @@ func (k *tableKeeper) acknowledge(t traffic.Table, seqs map[string]uint64) []str
 func (k *tableKeeper) setErr(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.err == nil || k.err.Error() != err.Error() {
+		k.log.Warn("table not applied", "err", err)
+	}
 	k.err = err
+}
+
+// settleDoubt asks the ambassador where a report spoke of an older table: one
+// that began anew with an old table gets the present one, a report that was
+// only late is no reason.
+func (k *tableKeeper) settleDoubt(ctx context.Context) {
+	k.mu.Lock()
+	doubt := k.doubt
+	k.doubt = false
+	k.mu.Unlock()
+	if !doubt {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	rep, err := k.traffic.Report(limited)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil && rep.Generation >= k.acked.Generation && !rep.Fenced {
+		return
+	}
+	k.hasAck = false
+	for id, p := range k.parts {
+		p.acked = 0
+		k.parts[id] = p
+	}
 }
 
 // warmingLook is how often the report is asked for while a release warms: the
@@ -239,11 +289,39 @@ func (k *tableKeeper) warming() bool {
 	return false
 }
 
-// take stores a report and returns the apps whose part of it changed. A report
-// of another generation than the acknowledged one, as after the ambassador's
-// restart with an old table, makes the keeper push again.
+// take stores a report and returns the apps that it concerns: those of which a
+// part changed, and those that asked too early. A report of another table than
+// the acknowledged one, as after the ambassador's restart with an old table,
+// makes the keeper look, and push again.
 func (k *tableKeeper) take(rep traffic.Report) []string {
-	byName := make(map[string]map[string]traffic.ReleaseReport, len(rep.Services))
+	byName := indexReport(rep)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if byName != nil && k.hasAck && (rep.Generation < k.acked.Generation || rep.Fenced) {
+		k.doubt = true
+		k.wake()
+	}
+	if byName != nil && k.err != nil {
+		k.wake() // it answers again
+	}
+	apps := changedApps(k.byName, byName)
+	k.report, k.byName = rep, byName
+	if !k.late() {
+		for app := range k.early {
+			apps = append(apps, app)
+		}
+		k.early = nil
+	}
+	return apps
+}
+
+// indexReport orders a report by service and release; nil where no ambassador
+// answers.
+func indexReport(rep traffic.Report) reports {
+	if rep.Version == "" {
+		return nil
+	}
+	byName := make(reports, len(rep.Services))
 	for _, s := range rep.Services {
 		m := make(map[string]traffic.ReleaseReport, len(s.Releases))
 		for _, r := range s.Releases {
@@ -251,36 +329,31 @@ func (k *tableKeeper) take(rep traffic.Report) []string {
 		}
 		byName[s.Name] = m
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if rep.Version == "" { // no ambassador answers
-		byName = nil
-	}
-	apps := changedApps(k.byName, byName)
-	k.report, k.byName = rep, byName
-	if byName == nil {
-		return apps
-	}
-	if k.hasAck && (rep.Generation < k.acked.Generation || rep.Fenced) {
-		k.hasAck = false
-		for id, p := range k.parts {
-			p.acked = 0
-			k.parts[id] = p
-		}
-		k.wake()
-	}
-	return apps
+	return byName
 }
 
-// seen returns the last report of one app's services, and whether an
-// ambassador ever reported.
-func (k *tableKeeper) seen(services []string) map[string]map[string]traffic.ReleaseReport {
+// late says that the report speaks of an older table than the acknowledged
+// one.
+func (k *tableKeeper) late() bool { return k.hasAck && k.report.Generation < k.acked.Generation }
+
+// seen returns the last report of one app's services; nil while no ambassador
+// answers. What was reported of an older table than the acknowledged one is
+// not told: a release that was drained then may have traffic by now. The app
+// is woken when the report is there.
+func (k *tableKeeper) seen(id string, services []string) reports {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.byName == nil {
 		return nil
 	}
-	out := make(map[string]map[string]traffic.ReleaseReport, len(services))
+	out := make(reports, len(services))
+	if k.late() {
+		if k.early == nil {
+			k.early = map[string]bool{}
+		}
+		k.early[id] = true
+		return out
+	}
 	for _, s := range services {
 		if m, ok := k.byName[s]; ok {
 			out[s] = m

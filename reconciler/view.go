@@ -7,9 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
-	"github.com/remorahq/remora/manifests"
 	"github.com/remorahq/remora/reconciler/ledger"
 	"github.com/remorahq/remora/reconciler/rollout"
 )
@@ -26,10 +24,12 @@ func (w *worker) show(d rollout.Decision, containers containerSet) {
 		Rollout: rolloutView(w.app.Rollout), Judged: w.judged,
 	}
 	w.overlay(&v)
+	v.Warnings = w.warnings("")
 	wanted := w.wantedTags()
 	for _, name := range w.names() {
 		v.Services = append(v.Services, w.service(name, v, wanted, containers))
 	}
+	v.Conditions = w.conditions(v)
 	w.publishView(v)
 }
 
@@ -127,134 +127,13 @@ func tagOfImage(ref string) string {
 	return "latest"
 }
 
-// service makes one service's row.
-func (w *worker) service(name string, app status.App, wanted map[string]string, containers containerSet) status.Service {
-	v := status.Service{Name: name, Wanted: wanted[name], Traffic: -1, Sync: status.Synced, Health: status.Missing, Reason: app.Reason, Back: "never", Since: w.since, Message: app.Message}
-	if w.desired != nil && w.desired.app != nil {
-		if s := w.desired.app.Service(name); s != nil {
-			v.Kind = string(s.Kind)
-		}
-	}
-	s := w.app.Services[name]
-	if s == nil {
-		v.Sync = status.OutOfSync
-		return v
-	}
-	if s.Active != nil {
-		w.active(&v, s, containers)
-	}
-	if s.Active == nil || v.Running != v.Wanted && v.Wanted != "" {
-		v.Sync = status.OutOfSync
-	}
-	for _, d := range append([]*ledger.Deployed{s.Standby}, s.Leaving...) {
-		if d != nil {
-			v.Instances = append(v.Instances, instances(d, roleOf(d, s), containers)...)
-		}
-	}
-	v.Back = rollout.Back(w.app, name)
-	jobRow(&v, s)
-	return v
-}
-
-// active fills a row from the active release.
-func (w *worker) active(v *status.Service, s *ledger.Service, containers containerSet) {
-	v.Kind = string(s.Active.Service.Kind)
-	v.Running, v.RunningRelease, v.Since = s.Active.Tag, s.Active.ID, s.Active.Since
-	v.Instances = instances(s.Active, "active", containers)
-	v.Health = healthOf(v.Instances, s)
-	if s.Active.Service.Kind == manifests.KindEndpoint {
-		v.Traffic = 100
-	}
-	if s.Stopped != nil {
-		v.Reason, v.Health, v.Message = status.StoppedByHand, status.HealthSuspended, stoppedMessage(s.Stopped)
-	}
-}
-
-func stoppedMessage(o *ledger.Override) string {
-	m := "stopped by " + o.By.Name
-	if o.Reason != "" {
-		m += ": " + o.Reason
-	}
-	if !o.Until.IsZero() {
-		m += ", repaired at " + o.Until.Format("15:04")
-	}
-	return m
-}
-
-func roleOf(d *ledger.Deployed, s *ledger.Service) string {
-	switch {
-	case d == s.Standby:
-		return "standby"
-	case d.Place == ledger.Evidence:
-		return "failed"
-	}
-	return "draining"
-}
-
-// instances are the containers of a release as the engine has them.
-func instances(d *ledger.Deployed, role string, containers containerSet) []status.Instance {
-	var out []status.Instance
-	for _, i := range d.Instances {
-		v := status.Instance{ID: i.Container, Name: i.Name, Release: d.Tag, Role: role, State: "missing"}
-		if c, ok := containers[i.Container]; ok {
-			v.Name, v.State, v.Health, v.Started = c.Name, string(c.State), c.Health, c.Started
-		}
-		for _, a := range i.Addresses {
-			v.Address = a.String()
-		}
-		out = append(out, v)
-	}
-	return out
-}
-
-// healthOf sums up the containers of the active release.
-func healthOf(list []status.Instance, s *ledger.Service) status.Health {
-	running := 0
-	for _, i := range list {
-		switch {
-		case i.State == string(engine.Running) && i.Health != "unhealthy":
-			running++
-		case i.Health == "unhealthy":
-			return status.Degraded
-		}
-	}
-	switch {
-	case running == len(list) && running > 0:
-		return status.Healthy
-	case s.Crashes > 0 || running > 0:
-		return status.Degraded
-	}
-	return status.Missing
-}
-
-// jobRow shows a one-shot's last run.
-func jobRow(v *status.Service, s *ledger.Service) {
-	var last *ledger.Job
-	for _, j := range s.Jobs {
-		if last == nil || j.Began.After(last.Began) {
-			last = &j
-		}
-	}
-	if last == nil {
-		return
-	}
-	v.Kind, v.Since = string(manifests.KindOneShot), last.Began
-	switch last.State {
-	case ledger.JobDone:
-		v.Health, v.Sync, v.Running = status.Healthy, status.Synced, "done"
-	case ledger.JobRunning:
-		v.Health, v.Running = status.HealthProgressing, "running"
-	default:
-		v.Health, v.Running, v.Message = status.Degraded, "failed", fmt.Sprintf("exited %d", last.ExitCode)
-	}
-}
-
 // publish shows a bare reason, while the core cannot be asked.
 func (w *worker) publish(reason status.Reason, message string) {
 	w.r.mu.Lock()
 	v := w.r.views[w.id]
 	w.r.mu.Unlock()
 	v.Environment, v.Name, v.Reason, v.Message, v.Health = w.env, w.name, reason, message, status.HealthUnknown
+	v.Conditions = w.conditions(v)
 	w.publishView(v)
 }
 
@@ -271,15 +150,27 @@ func (w *worker) publishView(v status.App) {
 	w.r.views[w.id] = v
 	w.r.mu.Unlock()
 	if changed && ready {
-		w.r.wakeDependants(w.env, w.name)
+		w.r.wakeDependants(w.id)
 	}
 }
 
-// wakeDependants wakes all apps: one of them may wait for this one.
-func (r *Reconciler) wakeDependants(env, name string) {
-	for _, w := range r.all() {
-		if w.env == env && w.name != name {
-			w.wake()
+// waitsFor notes which apps an app waits for.
+func (r *Reconciler) waitsFor(id, env string, names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.after, id)
+	for _, name := range names {
+		r.after[id] = append(r.after[id], env+"/"+name)
+	}
+}
+
+// wakeDependants wakes the apps that wait for one.
+func (r *Reconciler) wakeDependants(app string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, names := range r.after {
+		if slices.Contains(names, app) && r.workers[id] != nil {
+			r.workers[id].wake()
 		}
 	}
 }

@@ -60,14 +60,20 @@ type worker struct {
 	// networked is what the last Network action was made for.
 	networked networkedFor
 
-	// offered is the hash of what the table keeper was last handed.
-	offered string
+	// offered is what the table keeper was last handed.
+	offered *plan.AppTraffic
 	outcome status.App // the last status, for the view
 	since   time.Time
 	// gone says that the app is no longer wanted and may be forgotten once
 	// nothing of it is left; retiring that this is under way, forgot that it
 	// was.
 	gone, retiring, forgot bool
+	// retireErr is why the app could not be forgotten, retireAt when that is
+	// tried again.
+	retireErr error
+	retireAt  time.Time
+	// shown is since when each service is as the status shows it.
+	shown map[string]shown
 }
 
 // networkedFor is a start of the engine and a rollout, or none.
@@ -172,7 +178,7 @@ func (w *worker) settle(ctx context.Context) time.Duration {
 		w.prepare(ctx)
 		planned := w.plan()
 		d := w.step(ctx)
-		wake = earliest(earliest(d.Wake, w.retryAt()), w.last.Again)
+		wake = earliest(earliest(d.Wake, w.retryAt()), earliest(w.last.Again, w.retireAt))
 		if !planned && !d.Changed {
 			break
 		}
@@ -193,6 +199,7 @@ func (w *worker) goOn() {
 // step asks the core once: the ledger is saved before anything is done.
 func (w *worker) step(ctx context.Context) rollout.Decision {
 	containers := w.r.world.ofApp(w.id)
+	w.resumed(containers)
 	applied := w.offerTraffic(containers)
 	d := rollout.Step(w.app, w.observe(containers, applied))
 	if d.Changed || !w.saved {
@@ -200,6 +207,9 @@ func (w *worker) step(ctx context.Context) rollout.Decision {
 		w.app = d.App
 		w.save()
 		w.planDue = w.planDue || ended
+		if ended {
+			w.r.cleanSoon()
+		}
 		applied = w.offerTraffic(containers)
 	}
 	for _, e := range d.Events {
@@ -237,7 +247,7 @@ func (w *worker) observe(containers containerSet, applied bool) rollout.Observat
 	info, _, _ := w.r.world.state()
 	o := rollout.Observation{
 		Now: w.r.now(), Containers: containers, Applied: applied,
-		Traffic: w.r.table.seen(w.serviceNames()), Failures: w.failures, Pulled: w.pulled, Healthy: w.healthy,
+		Traffic: w.r.table.seen(w.id, w.serviceNames()), Failures: w.failures, Pulled: w.pulled, Healthy: w.healthy,
 		Granted: w.granted, Waiting: w.waiting, BootID: w.r.cfg.BootID, EngineStart: info.Start,
 		StopRespect: time.Duration(w.r.cfg.Host.StopRespect), Superseded: w.superseded(),
 		Networks: w.isNetworked(info.Start), Busy: w.busyInstances(), Output: w.output,

@@ -60,6 +60,8 @@ type App struct {
 	stopErr error
 	done    chan struct{}
 	runErr  error
+	// failed gets the first reason to end that no part returns by itself.
+	failed chan error
 }
 
 // step is one named part of the teardown.
@@ -71,7 +73,7 @@ type step struct {
 // New makes every part; nothing is begun, but the state folder is made and
 // locked files are opened. On an error what was made is taken down again.
 func New(cfg Config) (_ *App, err error) {
-	a := &App{cfg: cfg, done: make(chan struct{})}
+	a := &App{cfg: cfg, done: make(chan struct{}), failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.takeDown())
@@ -145,22 +147,47 @@ func (a *App) Start(ctx context.Context) error {
 	return nil
 }
 
-// run starts the reconciler, and the counting of events.
+// run starts the reconciler, the counting of events, and the watch over an
+// ambassador of the agent's own.
 func (a *App) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	events := a.journal.Subscribe(ctx, a.journal.Last(), status.EventFilter{})
-	var counting sync.WaitGroup
-	counting.Go(func() { a.metrics.Run(events) })
+	var beside sync.WaitGroup
+	beside.Go(func() { a.metrics.Run(events) })
+	beside.Go(func() { a.ambass.keep(ctx) })
 	go func() {
 		defer close(a.done)
-		a.runErr = a.rec.Run(ctx)
+		a.runErr = a.reconcile(ctx)
 	}()
 	a.later("reconciler", func() error {
 		cancel()
 		<-a.done
-		counting.Wait()
+		beside.Wait()
 		return a.runErr
 	})
+}
+
+// reconcile runs the reconciler until ctx ends or something else fails.
+func (a *App) reconcile(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- a.rec.Run(ctx) }()
+	defer cancel()
+	select {
+	case err := <-ended:
+		return err
+	case err := <-a.failed:
+		cancel()
+		return errors.Join(err, <-ended)
+	}
+}
+
+// fail ends the agent with err; it may be called at any time.
+func (a *App) fail(err error) {
+	select {
+	case a.failed <- err:
+	default:
+	}
 }
 
 // Stop ends everything that was started and returns when it has.

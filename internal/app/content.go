@@ -5,15 +5,28 @@ import (
 
 	"github.com/remorahq/remora/internal/content"
 	"github.com/remorahq/remora/manifests"
+	"github.com/remorahq/remora/reconciler"
 )
 
 // contentPort is the content store as the reconciler sees it.
 type contentPort struct{ store *content.Store }
 
 // Materialize puts a repository file or folder on disk.
-func (c contentPort) Materialize(root string, f manifests.File, m manifests.Mount) (string, error) {
-	return c.store.Materialize(root, f, ownership(m), nil)
+func (c contentPort) Materialize(root string, f manifests.File, m manifests.Mount, spent *reconciler.Spent) (string, error) {
+	return c.store.Materialize(root, f, ownership(m), (*content.Budget)(spent))
 }
+
+// Path is where Materialize, or Inline for content of the manifest itself,
+// puts what a mount shows.
+func (c contentPort) Path(f manifests.File, m manifests.Mount) (string, error) {
+	if m.Kind == manifests.MountInline {
+		return c.store.InlinePath(m.Content, ownership(m))
+	}
+	return c.store.Path(f, ownership(m))
+}
+
+// Prune removes what keep does not name.
+func (c contentPort) Prune(keep func(path string) bool) (int, error) { return c.store.Prune(keep) }
 
 // Inline puts content written in a manifest on disk.
 func (c contentPort) Inline(m manifests.Mount) (string, error) {

@@ -30,7 +30,7 @@ type sourcePort interface {
 }
 
 func (a *App) openEngine() error {
-	e, err := docker.New(docker.Options{Host: a.cfg.Host.Engine, Judge: a.judge, Log: a.cfg.Logger, Owner: a.cfg.Host.Name})
+	e, err := docker.New(docker.Options{Host: a.cfg.Host.Engine, Judge: a.judge, Log: a.cfg.Logger, Owner: a.cfg.Host.Name, LockLost: a.lockLost})
 	if err != nil {
 		return fmt.Errorf("open engine: %w", err)
 	}
@@ -179,6 +179,11 @@ func (a *App) lock(ctx context.Context) error {
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// lockLost ends the agent: two on one engine would undo each other's work.
+func (a *App) lockLost(err error) {
+	a.fail(fmt.Errorf("another agent has taken this engine, so this one ends: %w", err))
 }
 
 // Teardown removes every container and network that remora made on the engine

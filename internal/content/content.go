@@ -143,6 +143,20 @@ func (s *Store) Inline(content string, o Ownership) (string, error) {
 	return path, nil
 }
 
+// Path is where Materialize puts a file or folder; it may not be there.
+func (s *Store) Path(f manifests.File, o Ownership) (string, error) {
+	name, err := blobName(f.Mode, f.ID, o)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(s.blobs(), name), nil
+}
+
+// InlinePath is where Inline puts content; it may not be there.
+func (s *Store) InlinePath(content string, o Ownership) (string, error) {
+	return s.Path(manifests.File{Mode: gitid.ModeFile, ID: gitid.Blob([]byte(content))}, o)
+}
+
 // once returns the blob of that name, after making it if it is not there or
 // not what it should be.
 func (s *Store) once(name string, f manifests.File, o Ownership, fill func(temp string) (gitid.Object, error)) (string, gitid.Object, error) {

@@ -145,6 +145,8 @@ type App struct {
 	Services   []Service   `json:"services"`
 	Pinned     bool        `json:"pinned,omitempty"`
 	Suspended  bool        `json:"suspended,omitempty"`
+	// Warnings are what loading said of the app as a whole without stopping it.
+	Warnings []string `json:"warnings,omitempty"`
 	// NextRetry is when a failed reconcile of this app is tried again.
 	NextRetry time.Time `json:"nextRetry,omitzero"`
 }

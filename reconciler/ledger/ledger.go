@@ -33,6 +33,9 @@ type Host struct {
 	// Claims says which app has a project name, port or route: "project/shop",
 	// "port/:80", "route/:80/shop.example.com/". The first claimant keeps it.
 	Claims map[string]string `json:"claims,omitempty"`
+	// Images are those that remora pulled, by the reference they were pulled by:
+	// the only ones that it ever removes.
+	Images map[string]time.Time `json:"images,omitempty"`
 	// ServerFirst remembers ports whose server speaks first, by service name.
 	ServerFirst map[string][]uint16 `json:"serverFirst,omitempty"`
 }
@@ -111,8 +114,10 @@ type Outcome struct {
 	Reason   status.Reason `json:"reason"`
 	Message  string        `json:"message"`
 	Actor    status.Actor  `json:"actor"`
-	Began    time.Time     `json:"began"`
-	Ended    time.Time     `json:"ended"`
+	// Subject is the first line of the commit that brought the rollout.
+	Subject string    `json:"subject,omitempty"`
+	Began   time.Time `json:"began"`
+	Ended   time.Time `json:"ended"`
 	// Releases by service after it.
 	Releases map[string]string `json:"releases,omitempty"`
 	// Wanted is what the rollout led to, as [Rollout.Wanted].

@@ -61,10 +61,12 @@ type Rollout struct {
 	Kind     RolloutKind  `json:"kind"`
 	Revision string       `json:"revision"`
 	Actor    status.Actor `json:"actor"`
-	Reason   string       `json:"reason,omitempty"` // a person's --reason
-	Phase    Phase        `json:"phase"`
-	Wave     int          `json:"wave"`
-	Waves    []Wave       `json:"waves"`
+	// Subject is the first line of the commit that brought it, where one did.
+	Subject string `json:"subject,omitempty"`
+	Reason  string `json:"reason,omitempty"` // a person's --reason
+	Phase   Phase  `json:"phase"`
+	Wave    int    `json:"wave"`
+	Waves   []Wave `json:"waves"`
 	// Changes by service name; services that do not change are not in it.
 	Changes map[string]*Change `json:"changes"`
 	// FastLane: every changed service has a standby, and one generation

@@ -183,7 +183,7 @@ func (t *turn) failedOutcome(f *ledger.Failure, kept []string) string {
 func (t *turn) outcome(reason status.Reason, message string) ledger.Outcome {
 	r := t.app.Rollout
 	o := ledger.Outcome{
-		ID: r.ID, Revision: r.Revision, Kind: r.Kind, Reason: reason, Message: message, Actor: r.Actor,
+		ID: r.ID, Revision: r.Revision, Kind: r.Kind, Reason: reason, Message: message, Actor: r.Actor, Subject: r.Subject,
 		Began: r.Began, Ended: t.now(), Attempts: 1, Wanted: r.Wanted,
 	}
 	if last := t.app.Last; last != nil && last.Revision == r.Revision && !last.Retry.IsZero() {
