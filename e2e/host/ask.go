@@ -57,6 +57,15 @@ func Settled(r status.Reason) func(status.App) bool {
 	return func(a status.App) bool { return a.Rollout == nil && a.Reason == r }
 }
 
+// Judged says that an app's status speaks of a commit, that no rollout is under
+// way, and what ok says.
+func Judged(commit string, ok func(status.App) bool) func(status.App) bool {
+	return func(a status.App) bool {
+		_, sha, _ := strings.Cut(a.Judged, "@sha1:")
+		return sha != "" && strings.HasPrefix(commit, sha) && a.Rollout == nil && ok(a)
+	}
+}
+
 // Container is a container of this host as the engine lists it.
 type Container struct {
 	ID     string `json:"Id"`
