@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,6 +131,20 @@ func rolledBack(now time.Time) status.Host {
 			},
 		},
 	}
+}
+
+// unreadable is the same host with errors in the app's file, which the
+// reconciler writes beside each of its services.
+func unreadable(now time.Time) status.Host {
+	h := rolledBack(now)
+	h.Apps = h.Apps[1:]
+	shop := &h.Apps[0]
+	shop.Reason, shop.Message = status.LoadFailed, strings.Repeat("compose.yaml:3:12: services.web.image: variable WEB_TAG is not set; set it in .env\n", 7)
+	for i := range shop.Services {
+		shop.Services[i].Reason, shop.Services[i].Message, shop.Services[i].Wanted = shop.Reason, shop.Message, ""
+	}
+	h.NeedPerson = 1
+	return h
 }
 
 // rolling is the same host in the middle of a rollout, with much that is

@@ -157,7 +157,8 @@ func (v statusView) rows(h status.Host) []row {
 func (v statusView) appRows(host, prefix string, a status.App) []row {
 	var rows []row
 	said := false
-	for _, s := range blamed(a) {
+	services := sayOnce(a, blamed(a))
+	for _, s := range services {
 		said = said || s.Reason == a.Reason
 		rows = append(rows, v.serviceRow(host, prefix+"/"+s.Name, a, s))
 	}
@@ -168,9 +169,35 @@ func (v statusView) appRows(host, prefix string, a status.App) []row {
 	return append([]row{v.row(host, own)}, rows...)
 }
 
+// sayOnce takes the app's own trouble, such as an error in its file, from the
+// services where more than one carries it: the app has a row for it then, and
+// theirs say how they are.
+func sayOnce(a status.App, services []status.Service) []status.Service {
+	same := func(s status.Service) bool { return s.Reason == a.Reason && s.Message == a.Message }
+	entry, _ := status.Explain(a.Reason)
+	n := 0
+	for _, s := range services {
+		if same(s) {
+			n++
+		}
+	}
+	if n < 2 || a.Message == "" || !entry.NeedsPerson {
+		return services
+	}
+	for i := range services {
+		if same(services[i]) {
+			services[i].Reason, services[i].Message = status.Succeeded, ""
+		}
+	}
+	return services
+}
+
 // blamed are the services of an app, where those that are well no longer carry
 // the reason that the app has because of another one.
 func blamed(a status.App) []status.Service {
+	if slices.Contains([]status.Reason{status.LoadFailed, status.PolicyDenied, status.DecryptFailed, status.NotInThisVersion}, a.Reason) {
+		return slices.Clone(a.Services) // of the file, not of a service
+	}
 	well := func(s status.Service) bool {
 		return s.Reason == a.Reason && !a.Reason.Open() && s.Sync == status.Synced && s.Health == status.Healthy
 	}
@@ -245,8 +272,29 @@ func (v statusView) row(host string, l line) row {
 		r.cells = append([]cell{text(host)}, r.cells...)
 		r.cells = append(r.cells, text(abbreviate(l.release)), text(revision(l.revision)), text(string(l.sync)), text(string(l.health)))
 	}
-	r.cells = append(r.cells, text(r.why))
+	why := r.why
+	if v.width < unbounded {
+		why = listed(r.why, l.why)
+	}
+	r.cells = append(r.cells, text(why))
 	return r
+}
+
+// mostListed is how many lines of a message the table shows.
+const mostListed = 5
+
+// listed is a sentence, or where its message has several lines, those, for a
+// person at a terminal: each is an error of its own.
+func listed(sentence, message string) string {
+	lines := strings.Split(strings.TrimSpace(message), "\n")
+	if len(lines) == 1 {
+		return sentence
+	}
+	if n := len(lines) - mostListed; n > 0 {
+		lines = append(lines[:mostListed], fmt.Sprintf("and %d more", n))
+	}
+	rest := strings.TrimPrefix(sentence, oneLine(message))
+	return strings.Join(lines, "\n") + rest
 }
 
 func (v statusView) paint(l line, entry status.Entry) func(string) string {

@@ -48,6 +48,8 @@ func TestStatusTables(t *testing.T) {
 		"rolled-back-80":    {rolledBack(now), 80, false},
 		"rolled-back-wide":  {rolledBack(now), unbounded, true},
 		"rolling-80":        {rolling(now), 80, false},
+		"unreadable-80":     {unreadable(now), 80, false},
+		"unreadable":        {unreadable(now), unbounded, false},
 		"two-environments":  {two, 120, false},
 		"nothing":           {status.Host{Name: "web-8"}, 80, false},
 		"nothing-yet-known": {status.Host{Name: "web-8", AgentVersion: "1", Engine: status.EngineState{Connected: true}, Ambassador: status.Ambassador{Connected: true}, Sources: []status.Source{{Environment: "production"}}}, 80, false},

@@ -20,7 +20,7 @@ func text(s string) cell { return cell{text: s} }
 
 // table lays rows out under their columns. A row may have fewer cells than
 // there are columns. The last column is as wide as it needs; where it does not
-// fit the width, it moves to a line of its own, indented.
+// fit the width, or has several lines, it moves below, indented.
 type table struct {
 	columns []column
 	rows    [][]cell
@@ -50,15 +50,17 @@ func (t *table) lines(width int) []string {
 		before += widths[i] + t.gap(i)
 	}
 	for _, row := range t.rows {
-		if len(row) <= last || row[last].text == "" || before+visible(row[last].text) <= width {
+		if len(row) <= last || row[last].text == "" || (before+visible(row[last].text) <= width && !strings.Contains(row[last].text, "\n")) {
 			out = append(out, t.line(row, widths))
 			continue
 		}
 		out = append(out, t.line(row[:last], widths))
 		mark := indentLast
-		for _, part := range wrap(row[last].text, max(width-visible(mark), leastLast)) {
-			out = append(out, mark+painted(cell{part, row[last].paint}))
-			mark = strings.Repeat(" ", visible(indentLast))
+		for text := range strings.SplitSeq(row[last].text, "\n") {
+			for _, part := range wrap(text, max(width-visible(mark), leastLast)) {
+				out = append(out, mark+painted(cell{part, row[last].paint}))
+				mark = strings.Repeat(" ", visible(indentLast))
+			}
 		}
 	}
 	return out
