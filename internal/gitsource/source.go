@@ -33,6 +33,9 @@ type Options struct {
 	// Keep is how many revisions stay on disk, default 10.
 	Keep   int
 	Limits Limits
+	// Fetching is called when a new revision was found, before it is
+	// downloaded; nil for none.
+	Fetching func()
 }
 
 const (
@@ -53,10 +56,12 @@ type Source struct {
 	keep    int
 	log     *slog.Logger
 	limits  Limits
-	web     *webClient
-	lock    *lock
-	store   *atomicfile.Store
-	revs    *revisions
+	// fetching is Options.Fetching.
+	fetching func()
+	web      *webClient
+	lock     *lock
+	store    *atomicfile.Store
+	revs     *revisions
 
 	// What follows is guarded by lock. broken says that the revision of rec is
 	// known to be damaged, verified when its files were last read.
@@ -104,7 +109,7 @@ func newSource(src manifests.Source, addr address, opts Options) *Source {
 		first = "environments"
 	}
 	s := &Source{
-		src: src, addr: addr, limits: limits,
+		src: src, addr: addr, limits: limits, fetching: opts.Fetching,
 		timeout: orElse(time.Duration(src.Timeout), defaultTimeout),
 		poll:    orElse(time.Duration(src.Poll), orElse(opts.Poll, defaultPoll)),
 		keep:    orElse(opts.Keep, defaultKeep),
@@ -297,6 +302,9 @@ func (s *Source) bring(ctx context.Context, r remote, h Head) (string, seal, err
 		if known, err := s.revs.check(h.SHA); err == nil {
 			return h.SHA, known, nil
 		}
+	}
+	if s.fetching != nil {
+		s.fetching()
 	}
 	dir, err := os.MkdirTemp(s.revs.dir, unfinished)
 	if err != nil {

@@ -14,15 +14,12 @@
 package loader
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,6 +53,7 @@ type Loader struct {
 	command  []string
 	deadline time.Duration
 	cache    cache
+	spare    spare
 }
 
 // New returns a loader whose processes are this program with the argument
@@ -302,38 +300,21 @@ func (l *Loader) attempt(ctx context.Context, req manifests.LoadRequest, limit t
 	if err != nil {
 		return out, fmt.Errorf("encode load request: %w", err)
 	}
-	command := l.command
-	if len(command) == 0 {
-		self, err := os.Executable()
-		if err != nil {
-			return out, fmt.Errorf("find own program: %w", err)
-		}
-		command = []string{self, "load"}
-	}
-	deadline, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	cmd := exec.CommandContext(deadline, command[0], command[1:]...)
-	cmd.Stdin = bytes.NewReader(question)
-	answer, errs := &capped{left: maxAnswer}, &capped{left: maxErrors}
-	cmd.Stdout, cmd.Stderr = answer, errs
-	cmd.Env = []string{"GOTRACEBACK=single", "GOMAXPROCS=2"}
-	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
+	p, err := l.spare.take(l.start)
+	if err != nil {
 		return out, fmt.Errorf("start loader: %w", err)
 	}
-	err = cmd.Wait()
-	switch {
+	switch err := p.ask(ctx, question, limit); {
 	case ctx.Err() != nil:
 		return out, fmt.Errorf("load manifests: %w", ctx.Err())
-	case deadline.Err() != nil:
-		used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		return out, &Died{How: fmt.Sprintf("ran out of time (%s)", limit), starved: used < limit/2}
-	case answer.over:
+	case errors.Is(err, context.DeadlineExceeded):
+		return out, &Died{How: fmt.Sprintf("ran out of time (%s)", limit), starved: p.used() < limit/2}
+	case p.answer.over:
 		return out, &Died{How: fmt.Sprintf("gave more than %d MiB", maxAnswer>>20)}
 	case err != nil:
-		return out, &Died{How: how(err, errs.buf.String())}
+		return out, &Died{How: how(err, p.errs.buf.String())}
 	}
-	if err := json.Unmarshal(answer.buf.Bytes(), &out); err != nil {
+	if err := json.Unmarshal(p.answer.buf.Bytes(), &out); err != nil {
 		return out, &Died{How: fmt.Sprintf("gave an answer that cannot be read: %v", err)}
 	}
 	return out, nil
@@ -354,20 +335,4 @@ func how(err error, text string) string {
 		return fmt.Sprintf("failed (%v): %s", err, line)
 	}
 	return fmt.Sprintf("failed: %v", err)
-}
-
-// capped keeps at most so many bytes and then refuses.
-type capped struct {
-	buf  bytes.Buffer
-	left int
-	over bool
-}
-
-func (c *capped) Write(p []byte) (int, error) {
-	if len(p) > c.left {
-		c.over = true
-		return 0, io.ErrShortWrite
-	}
-	c.left -= len(p)
-	return c.buf.Write(p)
 }
