@@ -29,8 +29,9 @@ func (e *Engine) Volumes(ctx context.Context) ([]engine.Volume, error) {
 }
 
 // EnsureVolume makes a volume, or accepts the one of that name if it belongs
-// to the same app and has the same driver. A different one is
-// engine.ErrConflict, and is left alone with its data.
+// to the same app and has the same driver, or if Docker Compose made it for the
+// same project and key. A different one is engine.ErrConflict, and is left
+// alone with its data.
 func (e *Engine) EnsureVolume(ctx context.Context, spec engine.VolumeSpec) error {
 	return do(ctx, "make volume "+spec.Name, func() error {
 		have, err := e.client().VolumeInspect(ctx, spec.Name)
@@ -52,7 +53,11 @@ func sameVolume(spec engine.VolumeSpec, have *volume.Volume) error {
 		return fmt.Errorf("%w: volume %s exists with %s %q, not %q: its data is left alone; rename it in the file, or declare it external",
 			engine.ErrConflict, spec.Name, what, got, want)
 	}
+	_, ours := have.Labels[engine.LabelApp]
 	for _, label := range identity {
+		if !ours && (label == engine.LabelApp || label == engine.LabelEnvironment) {
+			continue // Compose names the project and the key only
+		}
 		if want, got := spec.Labels[label], have.Labels[label]; want != got {
 			return differs("label "+label, want, got)
 		}
