@@ -34,7 +34,7 @@ func (h *http1) exchange(id string) (string, error) {
 		}
 		return "", fmt.Errorf("no answer: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end below
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	version := resp.Header.Get("X-Version")
 	switch {

@@ -55,9 +55,12 @@ func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 
 func (b *backend) groups() []load.Group {
 	return []load.Group{
-		{Kind: load.Get, Addr: b.http, Conns: 3, Rate: 300}, {Kind: load.Post, Addr: b.http, Conns: 2, Rate: 200},
-		{Kind: load.Upload, Addr: b.http, Conns: 1, Rate: 40}, {Kind: load.WebSocket, Addr: b.http, Conns: 2, Rate: 100, Session: 5},
-		{Kind: load.TCP, Addr: b.tcp, Conns: 1, Rate: 100}, {Kind: load.Greeted, Addr: b.greet, Conns: 2, Rate: 100, Session: 7},
+		{Kind: load.Get, Addr: b.http, Conns: 3, Rate: 300},
+		{Kind: load.Post, Addr: b.http, Conns: 2, Rate: 200},
+		{Kind: load.Upload, Addr: b.http, Conns: 1, Rate: 40},
+		{Kind: load.WebSocket, Addr: b.http, Conns: 2, Rate: 100, Session: 5},
+		{Kind: load.TCP, Addr: b.tcp, Conns: 1, Rate: 100},
+		{Kind: load.Greeted, Addr: b.greet, Conns: 2, Rate: 100, Session: 7},
 	}
 }
 
@@ -143,12 +146,12 @@ func startForwarder(t *testing.T, target string) *forwarder {
 }
 
 func (f *forwarder) carry(client *net.TCPConn) {
-	defer client.Close() //nolint:errcheck // both ends are done with
+	defer client.Close()
 	server, err := net.Dial("tcp", *f.target.Load())
 	if err != nil {
 		return
 	}
-	defer server.Close() //nolint:errcheck // both ends are done with
+	defer server.Close()
 	var up sync.WaitGroup
 	up.Go(func() {
 		_, _ = io.Copy(server, client)

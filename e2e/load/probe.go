@@ -3,6 +3,7 @@ package load
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -40,7 +41,7 @@ func (p *Probe) Until(ctx context.Context, version string) (time.Time, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return time.Time{}, fmt.Errorf("%s is not answered by %s but by %q (%v): %w", p.Addr, version, got, err, ctx.Err())
+			return time.Time{}, fmt.Errorf("%s is not answered by %s but by %q: %w", p.Addr, version, got, errors.Join(err, ctx.Err()))
 		case <-tick.C:
 		}
 	}
@@ -72,7 +73,7 @@ func (p *Probe) ask() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return "", err
 	}

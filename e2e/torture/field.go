@@ -61,7 +61,10 @@ func newField(t rig.TB, e *rig.Engine, s settings) *field {
 func addr(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // drainTunnels is short, so that tunnels are ended many times in a run.
-const drainTunnels = 2 * time.Second
+const drainTunnels = time.Second
+
+// pause follows each switch, so that tunnels begin on every release.
+const pause = time.Second
 
 func (f *field) compose(a *app) string {
 	return fmt.Sprintf(`services:
@@ -200,6 +203,15 @@ func (f *field) revert(t rig.TB, a *app, to int) {
 	f.host.Repo.Revert(t, "main")
 	a.wanted, a.former = a.former, a.wanted
 	f.host.Reconcile(t)
+}
+
+// rest lets the load go on for a while.
+func (f *field) rest(t rig.TB) {
+	select {
+	case <-t.Context().Done():
+		t.Fatalf("interrupted")
+	case <-time.After(pause):
+	}
 }
 
 // settled waits until the version answers and the app's rollout is over, and

@@ -51,6 +51,7 @@ func run(t rig.TB, s settings) {
 	for f.switches < s.n {
 		f.next(t)
 		f.progress(began)
+		f.rest(t)
 	}
 	v := f.judge(t)
 	fmt.Print(v.Explain())
