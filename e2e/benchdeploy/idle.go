@@ -169,7 +169,7 @@ func ambassadorPIDs(t rig.TB, h *host.Host) []int {
 		if err != nil {
 			continue // the thread has ended
 		}
-		for _, f := range strings.FieldsSeq(string(text)) {
+		for f := range strings.FieldsSeq(string(text)) {
 			if pid, err := strconv.Atoi(f); err == nil {
 				pids = append(pids, pid)
 			}
