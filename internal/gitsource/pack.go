@@ -1,9 +1,11 @@
 package gitsource
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -48,6 +50,62 @@ func storePack(dir string, pack io.Reader) (*filesystem.Storage, error) {
 	}), nil
 }
 
+// Limits of the objects of a pack, unpacked. The library reads one object at a
+// time into memory, whatever its size: a kilobyte that unpacks to gigabytes
+// would end the agent.
+const (
+	maxObject  = 256 << 20
+	maxObjects = 2_000_000
+	maxInflate = 8 << 30
+)
+
+// checkPack refuses a pack that unpacks to more than the limits, before the
+// library sees it.
+func checkPack(f io.ReadSeeker) error {
+	scan := packfile.NewScanner(f)
+	_, count, err := scan.Header()
+	if err != nil {
+		return err
+	}
+	if count > maxObjects {
+		return fmt.Errorf("%w: %d objects, %d are possible", errTooLarge, count, maxObjects)
+	}
+	total := int64(0)
+	for range count {
+		size, err := nextSize(scan)
+		if err != nil {
+			return err
+		}
+		if total += size; size > maxObject || total > maxInflate {
+			return fmt.Errorf("%w: an object of %d MiB, %d MiB in all; %d and %d are possible",
+				errTooLarge, size>>20, total>>20, maxObject>>20, maxInflate>>20)
+		}
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
+}
+
+// nextSize is the unpacked size of a pack's next object; of one that is a
+// difference to another, of the result.
+func nextSize(scan *packfile.Scanner) (int64, error) {
+	h, err := scan.NextObjectHeader()
+	if err != nil {
+		return 0, err
+	}
+	if h.Length > maxObject {
+		return h.Length, nil
+	}
+	if h.Type != plumbing.OFSDeltaObject && h.Type != plumbing.REFDeltaObject {
+		_, _, err = scan.NextObject(io.Discard)
+		return h.Length, err
+	}
+	head := &firstBytes{}
+	if _, _, err = scan.NextObject(head); err != nil {
+		return 0, err
+	}
+	return max(h.Length, head.result()), nil
+}
+
 // parsePack checks every object of a pack and gathers the index.
 func parsePack(name string, index *idxfile.Writer) (sum plumbing.Hash, err error) {
 	f, err := os.Open(name)
@@ -55,11 +113,38 @@ func parsePack(name string, index *idxfile.Writer) (sum plumbing.Hash, err error
 		return sum, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := checkPack(f); err != nil {
+		return sum, err
+	}
 	parser, err := packfile.NewParser(packfile.NewScanner(f), index)
 	if err != nil {
 		return sum, err
 	}
 	return parser.Parse()
+}
+
+// firstBytes keeps the head of what is written: of a difference, the sizes of
+// its base and of its result.
+type firstBytes struct {
+	head [20]byte
+	n    int
+}
+
+// Write implements [io.Writer].
+func (w *firstBytes) Write(p []byte) (int, error) {
+	w.n += copy(w.head[w.n:], p)
+	return len(p), nil
+}
+
+// result is the size of a difference's result; the library refuses what is
+// none.
+func (w *firstBytes) result() int64 {
+	_, n := binary.Uvarint(w.head[:w.n])
+	if n <= 0 {
+		return 0
+	}
+	size, _ := binary.Uvarint(w.head[n:w.n])
+	return int64(min(size, math.MaxInt64/2))
 }
 
 func createFile(name string, fill func(io.Writer) error) error {

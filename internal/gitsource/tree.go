@@ -55,6 +55,9 @@ const (
 	maxFolders = 100 // depth of folders
 	maxReports = 100
 	syncers    = 32 // files made durable at a time
+	// entriesPerFile bounds the entries that are looked at, of all kinds, for
+	// each file that may be written.
+	entriesPerFile = 4
 )
 
 // treeWriter writes a commit's files below a folder. Every name is checked,
@@ -75,6 +78,7 @@ type treeWriter struct {
 
 	files   int
 	bytes   int64
+	entries int // of all kinds, looked at
 	links   []treeLink
 	dirs    []string
 	sync    errgroup.Group
@@ -110,6 +114,9 @@ func (w *treeWriter) folder(ctx context.Context, id plumbing.Hash, name string, 
 	w.differs = w.differs || level > 0 && len(tree.Entries) == 0
 	for _, e := range w.order(name, tree.Entries) {
 		child := path.Join(name, e.Name)
+		if !w.look(child) {
+			return nil
+		}
 		if err := checkName(e.Name); err != nil {
 			w.report(child, status.LoadFailed, err.Error(), "rename it")
 			continue
@@ -150,6 +157,10 @@ func (w *treeWriter) entry(ctx context.Context, e object.TreeEntry, name string,
 			w.report(name, status.LoadFailed, fmt.Sprintf("lies more than %d folders deep and is left out", maxFolders), "")
 			return nil
 		}
+		if len(w.dirs) >= w.limits.Files {
+			w.exhausted(name)
+			return nil
+		}
 		if err := w.root.Mkdir(name, 0o755); err != nil {
 			return w.unwritable(name, err)
 		}
@@ -167,6 +178,31 @@ func (w *treeWriter) entry(ctx context.Context, e object.TreeEntry, name string,
 	return nil
 }
 
+// look counts an entry and says whether there is room for more. A tree may
+// hold the same folder many times at every level: a few hundred bytes of git
+// are then more folders than any disk can hold.
+func (w *treeWriter) look(name string) bool {
+	if w.full {
+		return false
+	}
+	w.entries++
+	if w.entries > entriesPerFile*w.limits.Files {
+		w.exhausted(name)
+	}
+	return !w.full
+}
+
+// exhausted reports the first name that is left out; all that comes after it
+// is, too.
+func (w *treeWriter) exhausted(name string) {
+	if !w.full {
+		w.report(name, status.LoadFailed,
+			fmt.Sprintf("and what comes after it is left out: the repository has more than %d files or folders, or %d bytes", w.limits.Files, w.limits.Bytes),
+			"split the repository")
+	}
+	w.full = true
+}
+
 // room says whether another file of that size fits, and counts it.
 func (w *treeWriter) room(name string, size int64) bool {
 	switch {
@@ -176,12 +212,7 @@ func (w *treeWriter) room(name string, size int64) bool {
 			"take it out of the repository")
 		return false
 	case w.files >= w.limits.Files || w.bytes+size > w.limits.Bytes:
-		if !w.full {
-			w.report(name, status.LoadFailed,
-				fmt.Sprintf("and what comes after it is left out: the repository has more than %d files or %d bytes", w.limits.Files, w.limits.Bytes),
-				"split the repository")
-		}
-		w.full = true
+		w.exhausted(name)
 		return false
 	}
 	w.files++
