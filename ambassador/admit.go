@@ -113,9 +113,9 @@ func (w *want) resolve(v *view) (*serviceView, uint16, error) {
 	}
 	rt, ok := traffic.Route{}, false
 	if w.path == nil {
-		rt, ok = lv.routes.fallback()
+		rt, ok = lv.routes.Fallback()
 	} else {
-		rt, ok = lv.routes.match(w.host, w.path)
+		rt, ok = lv.routes.Match(w.host, w.path)
 	}
 	if !ok {
 		return nil, 0, &refusal{status: 404, text: "remora: no route leads from this host and path"}

@@ -21,7 +21,7 @@ type view struct {
 
 type listenerView struct {
 	spec   traffic.Listener
-	routes router
+	routes traffic.Router
 }
 
 type serviceView struct {
@@ -88,7 +88,7 @@ func (v *view) addListener(l traffic.Listener) {
 			fail("route %s%s leads to %q, which is not in the table", r.Host, r.Path, r.Service)
 		}
 	}
-	v.listeners[l.ListenerKey] = &listenerView{spec: l, routes: newRouter(l.Routes)}
+	v.listeners[l.ListenerKey] = &listenerView{spec: l, routes: traffic.NewRouter(l.Routes)}
 }
 
 func (rt *runtimes) buildService(s *traffic.Service, fenced bool) *serviceView {

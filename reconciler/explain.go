@@ -106,7 +106,8 @@ func (r *Reconciler) explainURL(_ context.Context, raw string) (status.Explanati
 		if l.Namespace != "" || l.Port != port {
 			continue
 		}
-		if route, ok := traffic.Match(l.Routes, u.Hostname(), u.Path); ok {
+		router := traffic.NewRouter(l.Routes)
+		if route, ok := router.Match([]byte(u.Host), []byte(u.EscapedPath())); ok {
 			return r.explainRoute(raw, route)
 		}
 	}

@@ -1,7 +1,7 @@
 // Package traffic is the vocabulary that the agent and the ambassador share:
 // the table that the one writes and the other serves, and the report that
-// comes back. It holds plain values and their validation: no I/O, no
-// goroutine, no clock. Values are immutable by convention once handed over.
+// comes back. It holds plain values and which route a request takes ([Router]):
+// no I/O, no goroutine, no clock. Values are immutable by convention once handed over.
 package traffic
 
 import (
@@ -75,9 +75,8 @@ type Listener struct {
 	Owner string `json:"owner"`
 }
 
-// Route leads requests to a service's port. On one listener the most specific
-// host wins (exact, then wildcard by longest suffix, then any), then the
-// longest path prefix at a path-segment boundary.
+// Route leads requests to a service's port; [Router] says which one a request
+// takes.
 type Route struct {
 	// Host is a host name, "*.example.com", or empty for any.
 	Host string `json:"host,omitempty"`

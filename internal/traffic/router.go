@@ -1,31 +1,32 @@
-package ambassador
+package traffic
 
 import (
 	"bytes"
 	"cmp"
 	"slices"
 	"strings"
-
-	"github.com/remorahq/remora/internal/traffic"
 )
 
-// router finds the route of a request on one listener. Among the routes that
-// match, the most specific host wins, then the longest path.
-type router struct {
-	exact map[string][]traffic.Route
+// Router finds the route of a request on one listener. Among the routes that
+// match, the most specific host wins (exact, then the wildcard with the longest
+// suffix, then any), then the longest path that ends at a segment's boundary. It
+// is immutable.
+type Router struct {
+	exact map[string][]Route
 	wild  []wildcard
-	any   []traffic.Route
+	any   []Route
 }
 
 // wildcard holds the routes of "*.example.com" under ".example.com".
 type wildcard struct {
 	suffix string
-	routes []traffic.Route
+	routes []Route
 }
 
-func newRouter(routes []traffic.Route) router {
-	r := router{exact: make(map[string][]traffic.Route)}
-	wild := make(map[string][]traffic.Route)
+// NewRouter makes the router of a listener's routes.
+func NewRouter(routes []Route) Router {
+	r := Router{exact: make(map[string][]Route)}
+	wild := make(map[string][]Route)
 	for _, rt := range routes {
 		host := strings.ToLower(strings.TrimSuffix(rt.Host, "."))
 		suffix, isWild := strings.CutPrefix(host, "*")
@@ -52,13 +53,14 @@ func newRouter(routes []traffic.Route) router {
 }
 
 // byPath sorts the longest path first.
-func byPath(list []traffic.Route) []traffic.Route {
-	slices.SortStableFunc(list, func(a, b traffic.Route) int { return cmp.Compare(len(b.Path), len(a.Path)) })
+func byPath(list []Route) []Route {
+	slices.SortStableFunc(list, func(a, b Route) int { return cmp.Compare(len(b.Path), len(a.Path)) })
 	return list
 }
 
-// match finds the route for a Host as sent and a path without query.
-func (r *router) match(host, path []byte) (traffic.Route, bool) {
+// Match finds the route for a Host as sent, port and all, and a path without
+// query. It allocates nothing.
+func (r *Router) Match(host, path []byte) (Route, bool) {
 	var buf [256]byte
 	name := normalHost(buf[:0], host)
 	if rt, ok := pathMatch(r.exact[string(name)], path); ok {
@@ -74,9 +76,9 @@ func (r *router) match(host, path []byte) (traffic.Route, bool) {
 	return pathMatch(r.any, path)
 }
 
-// fallback is the route of a connection that names no host: the one for any
+// Fallback is the route of a connection that names no host: the one for any
 // host and path, or the only one.
-func (r *router) fallback() (traffic.Route, bool) {
+func (r *Router) Fallback() (Route, bool) {
 	if rt, ok := pathMatch(r.any, []byte("/")); ok {
 		return rt, true
 	}
@@ -85,16 +87,16 @@ func (r *router) fallback() (traffic.Route, bool) {
 			return pathMatch(list, []byte("/"))
 		}
 	}
-	return traffic.Route{}, false
+	return Route{}, false
 }
 
-func pathMatch(list []traffic.Route, path []byte) (traffic.Route, bool) {
+func pathMatch(list []Route, path []byte) (Route, bool) {
 	for _, rt := range list {
 		if underPrefix(path, rt.Path) {
 			return rt, true
 		}
 	}
-	return traffic.Route{}, false
+	return Route{}, false
 }
 
 // underPrefix says whether the path is the prefix or goes on below it.

@@ -1,14 +1,12 @@
-package ambassador
+package traffic
 
 import (
 	"strings"
 	"testing"
-
-	"github.com/remorahq/remora/internal/traffic"
 )
 
 func TestRouter(t *testing.T) {
-	r := newRouter([]traffic.Route{
+	r := NewRouter([]Route{
 		{Service: "any"},
 		{Path: "/api", Service: "any-api"},
 		{Host: "shop.example.com", Service: "shop"},
@@ -37,23 +35,27 @@ func TestRouter(t *testing.T) {
 		{"only.example.org", "/out", "any"},
 		{"[::1]:80", "/", "any"},
 	} {
-		got, ok := r.match([]byte(c.host), []byte(c.path))
+		got, ok := r.Match([]byte(c.host), []byte(c.path))
 		if !ok || got.Service != c.want {
 			t.Errorf("%s%s leads to %q (%v), want %q", c.host, c.path, got.Service, ok, c.want)
 		}
 	}
-	if rt, ok := r.fallback(); !ok || rt.Service != "any" {
+	if rt, ok := r.Fallback(); !ok || rt.Service != "any" {
 		t.Errorf("fallback leads to %q", rt.Service)
+	}
+	host, path := []byte("A.eu.example.com:80"), []byte("/y")
+	if n := testing.AllocsPerRun(100, func() { r.Match(host, path) }); n != 0 {
+		t.Errorf("a match allocates %v times", n)
 	}
 }
 
 func TestFallbackNeedsOneMeaning(t *testing.T) {
-	two := newRouter([]traffic.Route{{Host: "a", Service: "a"}, {Host: "b", Service: "b"}})
-	if rt, ok := two.fallback(); ok {
+	two := NewRouter([]Route{{Host: "a", Service: "a"}, {Host: "b", Service: "b"}})
+	if rt, ok := two.Fallback(); ok {
 		t.Errorf("two hosts have the fallback %q", rt.Service)
 	}
-	one := newRouter([]traffic.Route{{Host: "a", Service: "a"}})
-	if rt, ok := one.fallback(); !ok || rt.Service != "a" {
+	one := NewRouter([]Route{{Host: "a", Service: "a"}})
+	if rt, ok := one.Fallback(); !ok || rt.Service != "a" {
 		t.Errorf("one host has the fallback %q, %v", rt.Service, ok)
 	}
 }
@@ -63,8 +65,8 @@ func FuzzRouter(f *testing.F) {
 	f.Add("shop.example.com", "/api/x", "/api", "*.example.com")
 	f.Add("a.b:80", "/", "", "a.b")
 	f.Fuzz(func(t *testing.T, host, path, prefix, pattern string) {
-		r := newRouter([]traffic.Route{{Host: pattern, Path: prefix, Service: "s"}})
-		_, got := r.match([]byte(host), []byte(path))
+		r := NewRouter([]Route{{Host: pattern, Path: prefix, Service: "s"}})
+		_, got := r.Match([]byte(host), []byte(path))
 		if want := slowMatch(host, path, prefix, pattern); got != want {
 			t.Errorf("host %q path %q, route %q%q: got %v, want %v", host, path, pattern, prefix, got, want)
 		}
