@@ -51,13 +51,6 @@ func TestDriftIsRepaired(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestStopByHandIsHonoured: a person's docker stop and docker pause stand, the
 // status names them, and `remora start` ends them.
 func TestStopByHandIsHonoured(t *testing.T) {
