@@ -1,6 +1,10 @@
 package manifests
 
-import "time"
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
 
 // Host is the host file: the law of one host, never in a repository. The
 // defaults are those of [DefaultHost].
@@ -89,7 +93,9 @@ type HostAmbassador struct {
 	// without systemd) or "external".
 	Mode string `yaml:"mode" json:"mode"`
 	// HTTP are the entry points of host-name routes; default [80].
-	HTTP           []uint16 `yaml:"http" json:"http"`
+	HTTP []uint16 `yaml:"http" json:"http"`
+	// TrustedProxies are addresses and prefixes of peers whose X-Forwarded-* and
+	// Forwarded fields are kept and added to; default none.
 	TrustedProxies []string `yaml:"trusted_proxies" json:"trustedProxies,omitempty"`
 	// Binary is the path of remora-ambassador; default beside remora, else in
 	// PATH.
@@ -101,6 +107,25 @@ type HostAmbassador struct {
 	Names  string         `yaml:"names" json:"names,omitempty"`
 	ACME   map[string]any `yaml:"acme" json:"-"`
 	Limits map[string]any `yaml:"limits" json:"-"`
+}
+
+// Trusted parses TrustedProxies; its error names the first that is neither an
+// address nor a prefix.
+func (a HostAmbassador) Trusted() ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, s := range a.TrustedProxies {
+		if ip, err := netip.ParseAddr(s); err == nil {
+			ip = ip.Unmap().WithZone("")
+			list = append(list, netip.PrefixFrom(ip, ip.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an address nor a prefix", s)
+		}
+		list = append(list, p.Masked())
+	}
+	return list, nil
 }
 
 // HostStandby overrides the default of services that say nothing.

@@ -140,6 +140,9 @@ func (p *parser) check(host *manifests.Host) {
 	if prefix, err := netip.ParsePrefix(host.NetworkPool); err != nil || prefix.Bits() > 24 {
 		p.fail("network_pool", fmt.Sprintf("%q is no prefix of 24 bits or fewer", host.NetworkPool), "such as 10.210.0.0/16")
 	}
+	if _, err := host.Ambassador.Trusted(); err != nil {
+		p.fail("ambassador.trusted_proxies", err.Error(), "such as 10.0.0.0/8 or 192.0.2.7")
+	}
 	if host.Poll < 0 || host.StopRespect < 0 {
 		p.fail("poll", "a duration is negative", "")
 	}

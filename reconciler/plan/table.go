@@ -20,6 +20,8 @@ type TableInput struct {
 	// HTTP are the host's entry points for routes by host name.
 	HTTP []uint16
 	Host ledger.Host
+	// Trusted are the peers whose word about clients is believed.
+	Trusted []netip.Prefix
 	// Apps by "env/app".
 	Apps map[string]AppTraffic
 }
@@ -99,7 +101,7 @@ func Table(in TableInput) traffic.Table {
 	for _, id := range slices.Sorted(maps.Keys(in.Apps)) {
 		b.app(id, in.Apps[id])
 	}
-	t := traffic.Table{Version: traffic.FormatVersion, BootID: in.BootID, EngineStart: in.EngineStart, Services: b.services}
+	t := traffic.Table{Version: traffic.FormatVersion, BootID: in.BootID, EngineStart: in.EngineStart, Services: b.services, TrustedProxies: in.Trusted}
 	for _, l := range b.byKey {
 		slices.SortFunc(l.Routes, compareRoutes)
 		t.Listeners = append(t.Listeners, *l)

@@ -70,7 +70,7 @@ quiet app:v1`)
 			netip.MustParseAddr("10.210.0.201"): {Owner: ServiceOwner("production", "shop", "quiet")},
 		}},
 	}
-	in := TableInput{BootID: "b", EngineStart: "e", HTTP: []uint16{80}, Host: h, Apps: map[string]AppTraffic{shop.ID(): shopShare, blog.ID(): blogShare}}
+	in := TableInput{BootID: "b", EngineStart: "e", HTTP: []uint16{80}, Host: h, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Apps: map[string]AppTraffic{shop.ID(): shopShare, blog.ID(): blogShare}}
 	table := Table(in)
 	want := []string{
 		":80 detect api.example.com/v1 → production/shop/api:3000 of production/shop",
@@ -83,6 +83,9 @@ quiet app:v1`)
 	}
 	if diff := cmp.Diff(want, rows(table)); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(in.Trusted, table.TrustedProxies, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("trusted proxies (-want +got):\n%s", diff)
 	}
 	if len(table.Namespaces) != 1 || table.Namespaces[0].Path != "/run/remora/netns/shop_default" {
 		t.Errorf("namespaces %v", table.Namespaces)
