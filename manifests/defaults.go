@@ -6,9 +6,8 @@ import "time"
 const (
 	DefaultMonitor    = 30 * time.Second
 	DefaultMinHealthy = 10 * time.Second
-	// LiveMonitor and LiveMinHealthy take their place where a local folder is
-	// the source: whoever edits it waits for the next edit to be live.
-	LiveMonitor         = time.Second
+	// LiveMinHealthy takes its place where a local folder is the source: whoever
+	// edits it waits for it.
 	LiveMinHealthy      = time.Second
 	DefaultProgress     = 10 * time.Minute
 	DefaultDrain        = 30 * time.Second

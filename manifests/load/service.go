@@ -108,7 +108,7 @@ func (c *converter) update(at string, s types.ServiceConfig, ext settings) manif
 		HoldRequests: ext.hold,
 	}
 	if c.live() { // somebody edits, and looks at what comes of it
-		u.Monitor, u.MinHealthy = manifests.LiveMonitor, manifests.LiveMinHealthy
+		u.MinHealthy = manifests.LiveMinHealthy
 	}
 	assign(&u.MinHealthy, ext.minHealthy)
 	assign(&u.Progress, ext.progress)

@@ -74,6 +74,17 @@ func (t *turn) superseded() bool {
 	return true
 }
 
+// reverted ends a rollout after the switch, when a newer revision wants back
+// what it replaced: the moment at which most reverts come.
+func (t *turn) reverted() bool {
+	if t.obs.Superseded == "" || !t.obs.GoBack || !t.anySwitched() || t.jobRuns() {
+		return false
+	}
+	t.app.Rollout.Superseded = t.obs.Superseded
+	t.fail(ledger.Failure{Reason: status.Superseded, Message: "reverted by " + t.obs.Superseded})
+	return true
+}
+
 // gateEvery is how often a gate that said wait is asked again.
 const gateEvery = 5 * time.Second
 
@@ -174,6 +185,9 @@ func (t *turn) actOrFail(name string, d *ledger.Deployed, a Action) {
 
 // monitoring watches what was switched, and promotes it when the time is over.
 func (t *turn) monitoring() {
+	if t.reverted() {
+		return
+	}
 	if f := t.watch(); f != nil {
 		t.fail(*f)
 		return
@@ -181,7 +195,7 @@ func (t *turn) monitoring() {
 	t.tend()
 	t.rest()
 	at := t.app.Rollout.Since.Add(t.monitorFor())
-	if t.now().Before(at) {
+	if t.now().Before(at) && !(t.obs.Hurry && t.obs.Superseded != "") {
 		t.wakeAt(at)
 		return
 	}

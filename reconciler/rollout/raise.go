@@ -272,7 +272,23 @@ func (t *turn) bringOne(name string, d *ledger.Deployed, i *ledger.Instance) (bo
 		t.wakeAt(limit)
 		return false, nil
 	}
+	if t.unseen(name, d, &c) {
+		return false, &ledger.Failure{
+			Service: name, Release: d.ID, Reason: status.Interrupted, Retry: true,
+			Message: "the ambassador does not answer, so nothing could say whether " + name + " is ready",
+		}
+	}
 	return false, t.broken(name, d, "not ready after "+WarmingDeadline(&d.Release).String()+": "+why)
+}
+
+// unseen says that the ambassador, which is to check the container, has not
+// reported of it: that is not the release's fault.
+func (t *turn) unseen(name string, d *ledger.Deployed, c *engine.Container) bool {
+	if d.Service.Kind != manifests.KindEndpoint || len(probes(&d.Release)) == 0 {
+		return false
+	}
+	_, ok := t.endpoint(name, d, c)
+	return !ok
 }
 
 // warmSince is when a container's warming began: at its start, or, for one

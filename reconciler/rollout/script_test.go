@@ -325,8 +325,9 @@ func (s *sim) command(d *datadriven.TestData) (string, error) {
 		return s.flush(), nil
 	case "kill": // a container ends by itself: NAME [code=N] [gone]
 		return "", s.killCommand(d)
-	case "supersede": // a newer revision changes this app
+	case "supersede": // a newer revision changes this app: REVISION [back|hurry]
 		s.superseded = d.CmdArgs[0].Key
+		s.reverts, s.hurry = d.HasArg("back"), d.HasArg("hurry")
 		return "", nil
 	case "retry": // a person's retry
 		s.app = Retry(s.app, "")
@@ -356,7 +357,7 @@ func (s *sim) deployCommand(d *datadriven.TestData, lines []string) error {
 	if d.HasArg("remove") {
 		kind = ledger.Remove
 	}
-	s.superseded = ""
+	s.superseded, s.reverts, s.hurry = "", false, false
 	s.deploy(d.CmdArgs[0].Key, kind, list, d.HasArg("prune") || d.HasArg("remove"))
 	return nil
 }

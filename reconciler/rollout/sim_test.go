@@ -63,6 +63,8 @@ type sim struct {
 	gone     map[string]bool // removed volumes: never any
 
 	superseded string
+	reverts    bool
+	hurry      bool
 	trace      []string
 	bad        []string // broken invariants
 	last       Decision
@@ -103,7 +105,7 @@ func (s *sim) of(c *simContainer) behaviour { return s.behave[c.service+" "+c.ta
 func (s *sim) observe() Observation {
 	obs := Observation{
 		Now: s.now, Containers: map[string]engine.Container{}, Failures: maps.Clone(s.failures), Pulled: maps.Clone(s.pulled),
-		Healthy: maps.Clone(s.healthy), Granted: s.granted, Superseded: s.superseded,
+		Healthy: maps.Clone(s.healthy), Granted: s.granted, Superseded: s.superseded, GoBack: s.reverts, Hurry: s.hurry,
 		BootID: "boot", EngineStart: fmt.Sprint("engine-", s.boot), StopRespect: 15 * time.Minute, Networks: s.networks,
 	}
 	for id, c := range s.cs {

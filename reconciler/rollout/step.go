@@ -44,6 +44,11 @@ type Observation struct {
 	Waiting string
 	// Superseded by a newer revision that changes this app, or empty.
 	Superseded string
+	// GoBack says that the newer revision wants what the rollout replaced: it
+	// goes back at once, though the traffic was switched. Hurry says that what
+	// is watched is promoted at once for the newer revision's sake, as somebody
+	// edits a local folder and waits.
+	GoBack, Hurry bool
 	// DependenciesReady says that all of AfterApps are healthy; NotReady names
 	// the one that is not.
 	NotReady string

@@ -260,14 +260,12 @@ func (t *turn) flipBack() {
 			continue
 		}
 		names = append(names, name)
-		if from := t.service(name).Active; from != nil && !t.answers(name, from) {
-			ready = false
-			continue
-		}
-		c.Disarmed = true
 		// What crashed is not waited for: the engine may be busy starting it
 		// again, and the requests of a moment are lost.
-		ready = (t.disarm(name, c.To) || !t.anyRunning(c.To)) && ready
+		c.Disarmed = true
+		disarmed := t.disarm(name, c.To) || !t.anyRunning(c.To)
+		from := t.service(name).Active
+		ready = (from == nil || t.answers(name, from)) && disarmed && ready
 	}
 	if !ready {
 		return

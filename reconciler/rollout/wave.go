@@ -35,7 +35,7 @@ func (t *turn) rolling() {
 		t.openWave()
 		return
 	}
-	if t.superseded() {
+	if t.superseded() || t.reverted() {
 		return
 	}
 	if f := t.watch(); f != nil {
