@@ -19,7 +19,7 @@ func TestRebuiltLedgerGivesTheNameAway(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.deploy(id, ledger.Deploy, []wanted{w}, false)
+		s.deploy(id, ledger.Apply, []wanted{w}, false)
 		s.run(time.Minute)
 	}
 	deploy("r1", "web v1")
