@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -202,13 +201,9 @@ func (a *App) Teardown(ctx context.Context) error {
 	networks, err := a.engine.Networks(ctx)
 	errs = append(errs, err)
 	for _, n := range networks {
-		if a.followed(n.Labels[engine.LabelSource]) {
+		if n.Labels[engine.LabelHost] == a.cfg.Host.Name {
 			errs = append(errs, a.namespaces().Remove(ctx, n.Name), a.engine.RemoveNetwork(ctx, n.Name))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (a *App) followed(source string) bool {
-	return source != "" && slices.Contains(a.SourceNames(), source)
 }
