@@ -22,6 +22,7 @@ import (
 	"github.com/remorahq/remora/internal/api"
 	"github.com/remorahq/remora/internal/docker"
 	"github.com/remorahq/remora/internal/journal"
+	"github.com/remorahq/remora/internal/loader"
 	"github.com/remorahq/remora/internal/policy"
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/internal/telemetry"
@@ -52,6 +53,7 @@ type App struct {
 	rec     *reconciler.Reconciler
 	ambass  *ambassador
 	sources map[string]sourcePort
+	loader  *loader.Loader
 	api     *api.Server
 	metrics *telemetry.Metrics
 

@@ -69,9 +69,11 @@ func (a *App) ownFolders(c engine.Create) []string {
 }
 
 func (a *App) openSources() error {
+	a.loader = loader.New()
+	a.later("loader", func() error { a.loader.Close(); return nil })
 	a.sources = map[string]sourcePort{}
 	for _, src := range a.cfg.Host.Sources {
-		opts := gitsource.Options{State: a.cfg.Host.State, Logger: a.cfg.Logger, Poll: time.Duration(a.cfg.Host.Poll)}
+		opts := gitsource.Options{State: a.cfg.Host.State, Logger: a.cfg.Logger, Poll: time.Duration(a.cfg.Host.Poll), Fetching: a.loader.Expect}
 		var port sourcePort
 		var err error
 		if src.Folder != "" {
@@ -98,7 +100,7 @@ func (a *App) makeReconciler() error {
 		ports[name] = s
 	}
 	a.rec, err = reconciler.New(reconciler.Config{
-		Host: a.cfg.Host, Engine: a.engine, Traffic: a.ambass, Sources: ports, Loader: loader.New(),
+		Host: a.cfg.Host, Engine: a.engine, Traffic: a.ambass, Sources: ports, Loader: a.loader,
 		Content: contentPort{store}, Namespaces: a.namespaces(), Gate: openGate{},
 		Journal: a.journal, Policy: a.policy, Logger: a.cfg.Logger, Render: a.render,
 		BootID: bootID(), Version: a.cfg.Version, UsedPrefixes: hostPrefixes, PortBusy: portBusy, BeforeAction: a.cfg.BeforeAction,
