@@ -57,10 +57,15 @@ func (w *worker) retryAt() time.Time {
 			at = earliest(at, f.Next)
 		}
 	}
-	if w.prepareErr != nil {
-		at = earliest(at, w.prepareErr.Next)
-	}
 	return at
+}
+
+// nextRetry is when anything that failed is due again.
+func (w *worker) nextRetry() time.Time {
+	if w.prepareErr != nil {
+		return earliest(w.retryAt(), w.prepareErr.Next)
+	}
+	return w.retryAt()
 }
 
 // begin runs a chain until its end or its first failure.

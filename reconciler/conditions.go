@@ -14,7 +14,7 @@ func (w *worker) conditions(v status.App) []status.Condition {
 	ready := v.Health == status.Healthy && v.Sync == status.Synced
 	entry, _ := status.Explain(v.Reason)
 	stalled := !ready && v.Rollout == nil && (entry.NeedsPerson || w.app.Last != nil && w.app.Last.Stalled)
-	working := !stalled && v.Health != status.HealthUnknown && (v.Rollout != nil || w.preparing || w.planDue)
+	working := !stalled && v.Health != status.HealthUnknown && (v.Rollout != nil || (w.preparing || w.planDue) && !w.looking)
 	drift := w.drift(v)
 	return []status.Condition{
 		w.condition(status.Condition{Type: status.Ready, True: ready, Reason: v.Reason, Message: v.Message}),

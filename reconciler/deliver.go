@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/manifests"
@@ -48,7 +49,7 @@ func (w *worker) want(d *desired) {
 	if w.desired == nil || !w.desired.sameFailure(d) {
 		w.report(d)
 	}
-	w.desired, w.prepareErr, w.planDue, w.gone = d, nil, true, false
+	w.desired, w.prepareErr, w.planDue, w.gone, w.looking, w.lookAt = d, nil, true, false, false, time.Time{}
 	if d.app != nil {
 		w.app.Source, w.app.Project = d.app.Source, d.app.Project
 		w.r.waitsFor(w.id, w.env, d.app.AfterApps)

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,10 @@ func (l *hostLedger) update(f func(h *ledger.Host) error) error {
 	if err := f(h); err != nil {
 		l.mu.Unlock()
 		return err
+	}
+	if l.pending == l.saved.Load() && reflect.DeepEqual(h, l.pending) {
+		l.mu.Unlock() // it is so, and on disk
+		return nil
 	}
 	l.pending = h
 	b := l.batch

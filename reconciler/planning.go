@@ -27,7 +27,7 @@ func (w *worker) plan() bool {
 	if w.prepared == nil || w.prepared.of != d || w.prepared.used {
 		return false
 	}
-	w.planDue, w.prepared.used = false, true
+	w.planDue, w.looking, w.prepared.used = false, false, true
 	if w.adoptable() {
 		w.rebuild(*d.app, w.prepared, d.revision.String())
 	}
@@ -75,6 +75,11 @@ func (w *worker) decide(in plan.Input, res plan.Result) {
 	case res.NoChange:
 		w.unchanged(in.Revision)
 		w.unclaim(in)
+		return
+	}
+	if hold := w.portHeld(in); hold != nil {
+		w.last.Hold, w.last.Again = hold, w.r.now().Add(portRetry)
+		w.held(was, w.last, in.Revision)
 		return
 	}
 	ro := res.Rollout(in, w.actor(), "")

@@ -49,7 +49,7 @@ func (w *worker) prepare(ctx context.Context) {
 		case err != nil:
 			w.prepareFailed(err)
 		default:
-			w.prepared, w.prepareErr = p, nil
+			w.prepared, w.prepareErr, w.lookAt = p, nil, w.looksAt(d)
 		}
 	})
 }
@@ -122,7 +122,7 @@ func (r *Reconciler) resolve(ctx context.Context, s *manifests.Service) (plan.Im
 	if err != nil {
 		return plan.Image{}, err
 	}
-	if err := r.pin(ref, digest); err != nil {
+	if err := r.pin(ref, digest, true); err != nil {
 		return plan.Image{}, err
 	}
 	return r.withFacts(ctx, plan.ByDigest(ref, digest), plan.Image{Digest: digest})
@@ -131,7 +131,7 @@ func (r *Reconciler) resolve(ctx context.Context, s *manifests.Service) (plan.Im
 // local is the identity of an image that is on the engine already.
 func (r *Reconciler) local(ref string, img engine.Image) (plan.Image, error) {
 	if !img.HostLocal() {
-		if err := r.pin(ref, img.Digest); err != nil {
+		if err := r.pin(ref, img.Digest, false); err != nil {
 			return plan.Image{}, err
 		}
 	}
@@ -153,36 +153,51 @@ func (r *Reconciler) pinned(s *manifests.Service) (digest string, ok bool) {
 // checkEvery is how often a registry is asked at most about one reference.
 const checkEvery = 5 * time.Minute
 
-// stale says whether a resolved reference is due for another look.
-func (r *Reconciler) stale(d ledger.Digest, policy string) bool {
-	every := time.Duration(0)
+// lookEvery is how often a pull policy asks the registry what a reference
+// leads to by now; 0 is never.
+func lookEvery(policy string) time.Duration {
 	switch {
 	case policy == "always":
-		every = checkEvery
+		return checkEvery
 	case policy == "daily":
-		every = 24 * time.Hour
+		return 24 * time.Hour
 	case policy == "weekly":
-		every = 7 * 24 * time.Hour
+		return 7 * 24 * time.Hour
 	case strings.HasPrefix(policy, "every_"):
-		v, err := time.ParseDuration(strings.TrimPrefix(policy, "every_"))
-		if err != nil {
-			return false
+		if v, err := time.ParseDuration(strings.TrimPrefix(policy, "every_")); err == nil {
+			return max(v, checkEvery)
 		}
-		every = max(v, checkEvery)
-	default:
-		return false
 	}
-	return r.now().Sub(d.ResolvedAt) >= every
+	return 0
+}
+
+// stale says whether a resolved reference is due for another look.
+func (r *Reconciler) stale(d ledger.Digest, policy string) bool {
+	every := lookEvery(policy)
+	return every > 0 && r.now().Sub(d.ResolvedAt) >= every
+}
+
+// looksAt is when the app's references are due for another look, after one was
+// made now; zero for never.
+func (w *worker) looksAt(d *desired) time.Time {
+	var at time.Time
+	for i := range d.app.Services {
+		if every := lookEvery(d.app.Services[i].PullPolicy); every > 0 {
+			at = earliest(at, w.r.now().Add(every))
+		}
+	}
+	return at
 }
 
 func periodic(policy string) bool {
 	return policy == "daily" || policy == "weekly" || strings.HasPrefix(policy, "every_")
 }
 
-// pin keeps what a reference was resolved to.
-func (r *Reconciler) pin(ref, digest string) error {
+// pin keeps what a reference was resolved to; asked says that it was the
+// registry that said so just now.
+func (r *Reconciler) pin(ref, digest string, asked bool) error {
 	same := false
-	r.host.read(func(h *ledger.Host) { same = h.Digests[ref].Digest == digest })
+	r.host.read(func(h *ledger.Host) { same = !asked && h.Digests[ref].Digest == digest })
 	if same {
 		return nil
 	}

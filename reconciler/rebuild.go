@@ -12,12 +12,14 @@ import (
 // rebuildHost makes the shared ledger anew where it is lost: networks,
 // addresses and ports are those that the engine and the ambassador have.
 func (r *Reconciler) rebuildHost(ctx context.Context) {
-	table, err := r.cfg.Traffic.Table(ctx)
+	limited, cancel := context.WithTimeout(ctx, askLimit)
+	table, err := r.cfg.Traffic.Table(limited)
+	cancel()
 	if err != nil {
 		r.cfg.Logger.Debug("no table of the ambassador to begin from", "err", err)
 	}
 	r.former = table
-	r.table.begin(table.Generation)
+	r.table.begin(table)
 	empty := false
 	r.host.read(func(h *ledger.Host) { empty = len(h.Subnets) == 0 && len(h.Claims) == 0 })
 	if _, _, synced := r.world.state(); !empty || !synced {

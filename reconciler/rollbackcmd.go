@@ -119,8 +119,11 @@ func named(p *ledger.Release, word string) bool {
 // asBefore is the app as it runs now, with the targets in the place of what is
 // active: the rest is not touched by a rollback.
 func (w *worker) asBefore(targets map[string]*ledger.Release) (manifests.App, map[string]plan.Image) {
-	app := *w.desired.app
-	app.Services = nil
+	app := manifests.App{Source: w.app.Source, Environment: w.app.Environment, Name: w.app.Name, Project: w.app.Project}
+	if w.desired != nil && w.desired.app != nil {
+		app = *w.desired.app
+		app.Services = nil
+	}
 	images := map[string]plan.Image{}
 	for _, name := range w.names() {
 		s := w.app.Services[name]
@@ -157,7 +160,7 @@ func (w *worker) restart(_ context.Context, c status.Command) (status.Answer, er
 	}
 	targets := map[string]*ledger.Release{}
 	app, images := w.asBefore(targets)
-	in := w.input(app, &prepared{images: images}, w.desired.revision)
+	in := w.input(app, &prepared{images: images}, status.Revision{})
 	in.Restart = []string{"*"}
 	if c.Service != "" {
 		in.Restart = []string{c.Service}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,9 +37,9 @@ func openStore(state string) (*store, error) {
 
 func (s *store) hostFile() *atomicfile.Store { return s.file("host.json") }
 
-// appFile holds one app; what is in it is checked against its own name.
+// appFile holds one app; its name is the app's ID, so that no two share one.
 func (s *store) appFile(env, app string) *atomicfile.Store {
-	return s.file("app-" + env + "--" + app + ".json")
+	return s.file("app-" + url.PathEscape(env+"/"+app) + ".json")
 }
 
 func (s *store) file(name string) *atomicfile.Store {
@@ -72,7 +73,11 @@ func (s *store) loadApps() (map[string]ledger.App, error) {
 		if err := s.load(s.file(name), &a); err != nil {
 			return nil, err
 		}
-		if a.Name != "" {
+		switch {
+		case a.Name == "": // lost: it is rebuilt
+		case s.appFile(a.Environment, a.Name).Path() != s.file(name).Path():
+			s.notes = append(s.notes, fmt.Sprintf("%s holds app %s, so it is not used", name, a.ID()))
+		default:
 			apps[a.ID()] = a
 		}
 	}

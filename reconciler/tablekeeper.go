@@ -78,11 +78,12 @@ func (k *tableKeeper) drop(id string) {
 	k.wake()
 }
 
-// begin counts on from the generation that the ambassador has.
-func (k *tableKeeper) begin(generation uint64) {
+// begin counts on from the table that the ambassador has.
+func (k *tableKeeper) begin(t traffic.Table) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.generation = max(k.generation, generation)
+	k.generation = max(k.generation, t.Generation)
+	k.acked = t
 }
 
 func (k *tableKeeper) wake() {
@@ -180,13 +181,26 @@ func (k *tableKeeper) apply(ctx context.Context, t *traffic.Table) (traffic.Ack,
 // learn asks which generation the ambassador has, after it refused one: a
 // ledger that was lost counts on from there.
 func (k *tableKeeper) learn(ctx context.Context) {
-	if rep, err := k.traffic.Report(ctx); err == nil {
+	if rep, err := k.ask(ctx); err == nil {
 		k.mu.Lock()
 		k.generation = max(k.generation, rep.Generation)
 		k.mu.Unlock()
 	}
 }
 
+// ask takes a report now; an ambassador that is not there may keep a call
+// waiting.
+func (k *tableKeeper) ask(ctx context.Context) (traffic.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	return k.traffic.Report(ctx)
+}
+
+// askLimit is how long the ambassador may take to answer.
+const askLimit = 5 * time.Second
+
+// acknowledge notes what the ambassador serves by now, and returns the apps of
+// which it did not serve that before.
 func (k *tableKeeper) acknowledge(t traffic.Table, seqs map[string]uint64) []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -226,9 +240,7 @@ func (k *tableKeeper) settleDoubt(ctx context.Context) {
 	if !doubt {
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	rep, err := k.traffic.Report(limited)
+	rep, err := k.ask(ctx)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err == nil && rep.Generation >= k.acked.Generation && !rep.Fenced {
@@ -261,7 +273,7 @@ func (k *tableKeeper) watch(ctx context.Context) {
 			if !k.warming() {
 				continue
 			}
-			if rep, err := k.traffic.Report(ctx); err == nil {
+			if rep, err := k.ask(ctx); err == nil {
 				k.tell(rep)
 			}
 		}
@@ -306,7 +318,7 @@ func (k *tableKeeper) take(rep traffic.Report) []string {
 	}
 	apps := changedApps(k.byName, byName)
 	k.report, k.byName = rep, byName
-	if !k.late() {
+	if byName != nil && !k.late() {
 		for app := range k.early {
 			apps = append(apps, app)
 		}
@@ -343,15 +355,17 @@ func (k *tableKeeper) late() bool { return k.hasAck && k.report.Generation < k.a
 func (k *tableKeeper) seen(id string, services []string) reports {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.byName == nil || k.late() {
+		if k.early == nil {
+			k.early = map[string]bool{}
+		}
+		k.early[id] = true
+	}
 	if k.byName == nil {
 		return nil
 	}
 	out := make(reports, len(services))
 	if k.late() {
-		if k.early == nil {
-			k.early = map[string]bool{}
-		}
-		k.early[id] = true
 		return out
 	}
 	for _, s := range services {
@@ -367,4 +381,20 @@ func (k *tableKeeper) state() (traffic.Report, traffic.Table, traffic.Ack, error
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.report, k.acked, k.ack, k.err
+}
+
+// listening are the host's ports that the ambassador listens on.
+func (k *tableKeeper) listening() map[uint16]bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ports := map[uint16]bool{}
+	for _, l := range k.acked.Listeners {
+		ports[l.Port] = ports[l.Port] || l.Namespace == ""
+	}
+	for _, f := range k.ack.Failures {
+		if f.Namespace == "" {
+			delete(ports, f.Port)
+		}
+	}
+	return ports
 }

@@ -20,7 +20,7 @@ func (w *worker) show(d rollout.Decision, containers containerSet) {
 	v := status.App{
 		Source: w.app.Source, Environment: w.app.Environment, Name: w.app.Name, Project: w.app.Project, Revision: w.app.Revision,
 		Health: d.Health, Reason: d.Reason, Message: d.Message, Sync: w.sync(),
-		Pinned: w.app.Pin != nil, Suspended: w.app.Suspended != nil, NextRetry: w.retryAt(),
+		Pinned: w.app.Pin != nil, Suspended: w.app.Suspended != nil, NextRetry: w.nextRetry(),
 		Rollout: rolloutView(w.app.Rollout), Judged: w.judged,
 	}
 	w.overlay(&v)
@@ -55,7 +55,7 @@ func (w *worker) overlay(v *status.App) {
 		v.Reason, v.Message = w.prepareErr.Reason, w.prepareErr.Message
 	case w.last.Hold != nil:
 		v.Reason, v.Message = w.last.Hold.Reason, w.last.Hold.String()
-	case w.prepared == nil || w.planDue:
+	case w.prepared == nil || w.planDue && !w.looking:
 		v.Reason = status.Progressing
 	}
 }
@@ -67,7 +67,7 @@ func (w *worker) sync() status.Sync {
 		return status.SyncUnknown
 	case w.desired.app == nil:
 		return status.OutOfSync
-	case w.app.Rollout != nil || w.planDue || w.last.Hold != nil || !w.last.NoChange:
+	case w.app.Rollout != nil || w.planDue && !w.looking || w.last.Hold != nil || !w.last.NoChange:
 		return status.OutOfSync
 	}
 	return status.Synced

@@ -40,6 +40,10 @@ type worker struct {
 	prepareErr *rollout.Failed
 	// planDue asks for a plan: a new desire, the end of a rollout, a command.
 	planDue bool
+	// lookAt is when a pull policy asks the registry again; looking says that
+	// the plan is due for that alone.
+	lookAt  time.Time
+	looking bool
 	last    plan.Result
 	// judged is the revision that the last plan was made for.
 	judged string
@@ -178,7 +182,7 @@ func (w *worker) settle(ctx context.Context) time.Duration {
 		w.prepare(ctx)
 		planned := w.plan()
 		d := w.step(ctx)
-		wake = earliest(earliest(d.Wake, w.retryAt()), earliest(w.last.Again, w.retireAt))
+		wake = earliest(d.Wake, w.nextLook())
 		if !planned && !d.Changed {
 			break
 		}
@@ -186,11 +190,37 @@ func (w *worker) settle(ctx context.Context) time.Duration {
 	if wake.IsZero() {
 		return idle
 	}
-	return max(time.Millisecond, min(idle, wake.Sub(w.r.now())))
+	if left := wake.Sub(w.r.now()); left > 0 {
+		return min(idle, left)
+	}
+	return overdue // it waits for something else, too, which wakes by itself
 }
 
-// goOn plans again when a hold has ended by itself.
+// overdue is the pause where a moment has passed and nothing came of it.
+const overdue = 20 * time.Millisecond
+
+// nextLook is when the worker has something to do that the core knows nothing
+// of; zero for never.
+func (w *worker) nextLook() time.Time {
+	at := earliest(w.retryAt(), w.last.Again)
+	if w.prepareErr != nil && !w.preparing {
+		at = earliest(at, w.prepareErr.Next)
+	}
+	if w.gone && !w.retiring {
+		at = earliest(at, w.retireAt)
+	}
+	if w.app.Rollout == nil && !w.planDue {
+		at = earliest(at, w.lookAt)
+	}
+	return at
+}
+
+// goOn plans again when a hold has ended by itself, or a tag may have moved.
 func (w *worker) goOn() {
+	if !w.lookAt.IsZero() && !w.r.now().Before(w.lookAt) && w.app.Rollout == nil {
+		w.looking = w.looking || !w.planDue
+		w.lookAt, w.planDue = time.Time{}, true
+	}
 	if again := w.last.Again; !again.IsZero() && !w.r.now().Before(again) {
 		w.last.Again, w.planDue = time.Time{}, true
 	}
@@ -249,13 +279,30 @@ func (w *worker) observe(containers containerSet, applied bool) rollout.Observat
 		Now: w.r.now(), Containers: containers, Applied: applied,
 		Traffic: w.r.table.seen(w.id, w.serviceNames()), Failures: w.failures, Pulled: w.pulled, Healthy: w.healthy,
 		Granted: w.granted, Waiting: w.waiting, BootID: w.r.cfg.BootID, EngineStart: info.Start,
-		StopRespect: time.Duration(w.r.cfg.Host.StopRespect), Superseded: w.superseded(),
-		Networks: w.isNetworked(info.Start), Busy: w.busyInstances(), Output: w.output,
+		StopRespect: time.Duration(w.r.cfg.Host.StopRespect),
+		Networks:    w.isNetworked(info.Start), Busy: w.busyInstances(), Output: w.output,
 	}
-	if w.desired != nil && w.desired.app != nil {
+	w.newer(&o)
+	switch {
+	case o.Traffic == nil && needsTraffic(w.app.Rollout):
+		o.NotReady = "the ambassador, which does not answer"
+	case w.desired != nil && w.desired.app != nil:
 		o.NotReady = w.r.notReady(w.desired.app.AfterApps, w.env)
 	}
 	return o
+}
+
+// needsTraffic says that a rollout cannot get anywhere without the ambassador.
+func needsTraffic(ro *ledger.Rollout) bool {
+	if ro == nil {
+		return false
+	}
+	for _, c := range ro.Changes {
+		if c.Kind == manifests.KindEndpoint && c.Action == ledger.Replace {
+			return true
+		}
+	}
+	return false
 }
 
 // isNetworked says that the networks stand for the rollout under way, or since

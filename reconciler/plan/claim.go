@@ -188,3 +188,16 @@ func parseClaim(key string) claim {
 	}
 	return c
 }
+
+// Ports are the TCP ports of the host that an app claims, by their own number
+// or as entry points of its routes, sorted.
+func Ports(in Input) []uint16 {
+	var ports []uint16
+	for _, c := range claims(in.App, in.HTTP) {
+		if c.port != 0 && !c.udp {
+			ports = append(ports, c.port)
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
