@@ -180,6 +180,12 @@ type Policy struct {
 	Digests      *bool    `yaml:"require_digests" json:"requireDigests,omitempty"`
 	// OOM allows oom_kill_disable and a negative oom_score_adj.
 	OOM *bool `yaml:"oom" json:"oom,omitempty"`
+	// Annotations are patterns of keys; the engine hands annotations to its
+	// runtime, which takes some of them as orders.
+	Annotations []string `yaml:"annotations" json:"annotations,omitempty"`
+	// Subnets are the prefixes that a file's own subnets must lie in. Without
+	// any, preset strict takes private ones of at most a /16.
+	Subnets []string `yaml:"subnets" json:"subnets,omitempty"`
 }
 
 // Duration is a time.Duration that YAML writes as 30s, 10m or 1h30m.

@@ -16,7 +16,7 @@ type rule func(*judge, *manifests.Container)
 func containerRules() map[string]rule {
 	return map[string]rule{
 		"Image": image, "Platform": nil, "Command": nil, "Entrypoint": nil, "Environment": nil,
-		"Labels": labels, "Annotations": nil, "Name": nil, "User": nil, "WorkingDir": nil,
+		"Labels": labels, "Annotations": annotations, "Name": nil, "User": nil, "WorkingDir": nil,
 		"Hostname": nil, "Domainname": nil, "StopSignal": nil, "StopGrace": nil, "Init": nil,
 		"TTY": nil, "StdinOpen": nil, "ReadOnly": nil, "Privileged": privileged, "Healthcheck": nil,
 		"Restart": nil, "CapAdd": capabilities, "CapDrop": nil, "SecurityOpt": securityOpt,

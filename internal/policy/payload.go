@@ -23,7 +23,8 @@ func payloadFields() map[string]bool {
 // Judge judges the final create payload of a container. own are remora's own
 // folders that containers may mount from without permission: blobs, data, live
 // content and a local source's folder. What the project calls its own follows
-// from the payload's label of the project.
+// from the payload's label of the project. Links in the sources of binds are
+// followed on this machine; nothing else is looked at.
 func Judge(p manifests.Policy, c engine.Create, own ...string) []Violation {
 	j := judge{rules: effective(p)}
 	v := reflect.ValueOf(c)
@@ -52,9 +53,7 @@ func (j *judge) payloadMounts(c engine.Create, own []string) {
 		field := fmt.Sprintf("volumes[%d]", i)
 		switch m.Type {
 		case "bind":
-			if !inFolders(own, m.Source) {
-				j.bind(field, m.Source)
-			}
+			j.payloadBind(field, m.Source, own)
 		case "volume":
 			named := m.Spec.Kind == manifests.MountVolume
 			if named && m.Source != project(c)+"_"+m.Spec.Source {
@@ -66,6 +65,27 @@ func (j *judge) payloadMounts(c engine.Create, own []string) {
 		default:
 			j.deny(field, m.Type, "", "mounts of type %q have no rule", m.Type)
 		}
+	}
+}
+
+// payloadBind judges the source of a bind as it is written, and where it leads:
+// the engine follows links, and a container may have put one into a folder that
+// it may write.
+func (j *judge) payloadBind(field, source string, own []string) {
+	before := len(j.found)
+	if !inFolders(own, source) {
+		j.bind(field, source)
+	}
+	real := follow(source)
+	if len(j.found) > before || real == path.Clean(source) || inFolders(followAll(own), real) {
+		return
+	}
+	there := judge{rules: j.rules, prefix: j.prefix}
+	there.Binds = append(followAll(j.Binds), j.Binds...)
+	there.bind(field, real)
+	for _, v := range there.found {
+		v.Message = fmt.Sprintf("%s leads to %s: %s", source, real, v.Message)
+		j.found = append(j.found, v)
 	}
 }
 

@@ -3,7 +3,8 @@
 // called. It is default-deny, field by field: a field without a rule is
 // denied, so that a new one cannot slip through.
 //
-// It is pure: no I/O, no clock, no state. All functions may be called from any
+// It has no clock and no state, and is pure but for one look: [Judge] follows
+// the links in the sources of binds. All functions may be called from any
 // goroutine.
 package policy
 

@@ -49,6 +49,7 @@ func dangerous() map[string]struct {
 		"device_cgroup_rules[0]":   {manifests.Container{DeviceCgroupRules: []string{"a"}}, manifests.Policy{Devices: []string{"a"}}},
 		"gpus[0]":                  {manifests.Container{DeviceRequests: []manifests.DeviceRequest{{Count: -1}}}, manifests.Policy{Devices: []string{"gpu"}}},
 		"sysctls.net.a":            {manifests.Container{Sysctls: map[string]string{"net.a": "1"}}, manifests.Policy{Sysctls: []string{"net.*"}}},
+		"annotations.a.b":          {manifests.Container{Annotations: map[string]string{"a.b": "1"}}, manifests.Policy{Annotations: []string{"a.*"}}},
 		"runtime":                  {manifests.Container{Runtime: "kata"}, manifests.Policy{Runtimes: []string{"kata"}}},
 		"cgroup_parent":            {manifests.Container{CgroupParent: "x"}, manifests.Policy{CgroupParent: []string{"x"}}},
 		"cgroup":                   {manifests.Container{CgroupNS: "host"}, manifests.Policy{Namespaces: []string{"cgroup"}}},

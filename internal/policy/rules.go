@@ -33,6 +33,16 @@ func labels(j *judge, c *manifests.Container) {
 	}
 }
 
+// annotations reach the engine's runtime: one makes systemd properties of some
+// of them, another runs programs that they name.
+func annotations(j *judge, c *manifests.Container) {
+	for _, k := range slices.Sorted(maps.Keys(c.Annotations)) {
+		if !j.list(j.Annotations, k, glob) {
+			j.deny("annotations."+k, c.Annotations[k], fmt.Sprintf("annotations: [%q]", k), "annotation %s is not allowed", k)
+		}
+	}
+}
+
 func privileged(j *judge, _ *manifests.Container) {
 	if !j.flag(j.Privileged) {
 		j.deny("privileged", "true", "privileged: true", "privileged containers are not allowed")
@@ -239,18 +249,26 @@ func inRange(pattern string, port uint16) bool {
 	return err1 == nil && err2 == nil && first <= int(port) && int(port) <= last
 }
 
-// hostname judges the host name of a route; an empty list allows all.
+// hostname judges the host name of a route; an empty list allows all. The empty
+// name is the route of every host.
 func (j *judge) hostname(field, name string) {
-	if name == "" || len(j.Hostnames) == 0 {
+	if len(j.Hostnames) == 0 {
 		return
 	}
 	allowed := func(p string) bool {
+		if p == "*" || name == "" {
+			return p == "*"
+		}
 		if suffix, ok := strings.CutPrefix(p, "*."); ok {
 			return strings.HasSuffix(name, "."+suffix)
 		}
 		return equal(p, name)
 	}
-	if !slices.ContainsFunc(j.Hostnames, allowed) {
+	switch {
+	case slices.ContainsFunc(j.Hostnames, allowed):
+	case name == "":
+		j.deny(field, name, `hostnames: ["*"]`, "a route for every host name is not allowed")
+	default:
 		j.deny(field, name, fmt.Sprintf("hostnames: [%q]", name), "host name %q is not allowed", name)
 	}
 }

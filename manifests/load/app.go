@@ -90,7 +90,7 @@ func (a *app) convert(project *types.Project) *manifests.App {
 	}
 	c := converter{app: a, project: project, out: out}
 	c.run()
-	for _, v := range policy.JudgeApp(a.req.Policy, out, a.repo.root) {
+	for _, v := range policy.JudgeApp(a.req.Policy, out, a.repo.root, a.req.HTTP) {
 		a.add(manifests.Diagnostic{
 			Field: v.Field, Value: v.Value, Reason: status.PolicyDenied, Message: v.Message,
 			Remedy: v.Remedy(),
