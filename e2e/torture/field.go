@@ -35,6 +35,7 @@ type field struct {
 	image     string
 	collector *rig.Collector
 	load      *load.Load
+	control   *load.Load // of a program that remora has nothing to do with
 	client    *api.Client
 	apps      []*app
 	conns     int
@@ -87,7 +88,6 @@ func (f *field) compose(a *app) string {
 func (f *field) begin(t rig.TB) {
 	for _, a := range f.apps {
 		f.host.App(t, a.temper, f.compose(a), map[string]string{"RELEASE": "1"})
-		f.move("", a.version(1))
 	}
 	f.host.Reconcile(t)
 	for _, a := range f.apps {
@@ -97,7 +97,23 @@ func (f *field) begin(t rig.TB) {
 	for _, g := range groups {
 		f.conns += g.Conns
 	}
-	f.load = load.Start(t, f.host.Engine.DialContext, filepath.Join(f.folder(t), "clients.log"), groups...)
+	e := f.host.Engine
+	direct := e.Run(t, rig.Spec{Image: f.image}).IP(t) + ":8080"
+	f.control = load.Start(t, e.DialContext, filepath.Join(t.TempDir(), "control.log"), load.Group{Kind: load.Get, Addr: direct, Conns: 8, Rate: 80})
+	f.load = load.Start(t, e.DialContext, filepath.Join(f.folder(t), "clients.log"), groups...)
+}
+
+// machine is the slowest answer of a program that is reached directly and that
+// nobody switches: what this machine does to everybody.
+func (f *field) machine(t rig.TB) time.Duration {
+	if err := f.control.Stop(); err != nil {
+		t.Fatalf("control: %v", err)
+	}
+	records, err := load.Read(f.control.Log)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return check.Join(records, nil, nil).Max
 }
 
 func (f *field) folder(t rig.TB) string {
@@ -145,11 +161,18 @@ func (f *field) groups() []load.Group {
 	return out
 }
 
-// move notes that one release lost the traffic and another got it. It is
-// noted before the switch is asked for.
-func (f *field) move(from, to string) {
-	now := time.Now()
-	f.moves = append(f.moves, check.Move{At: now, Version: from}, check.Move{At: now, Version: to, Active: true})
+// notice is how long a client may take to look at a tunnel again.
+const notice = 250 * time.Millisecond
+
+// lost notes that a release loses the traffic, before that is asked for; got
+// that one has it, when it was seen to answer and tunnels that ended before
+// have been noticed.
+func (f *field) lost(version string) {
+	f.moves = append(f.moves, check.Move{At: time.Now(), Version: version})
+}
+
+func (f *field) got(version string, at time.Time) {
+	f.moves = append(f.moves, check.Move{At: at.Add(notice), Version: version, Active: true})
 }
 
 // next makes one switch: each app in turn gets a new release, and the next
@@ -164,7 +187,7 @@ func (f *field) next(t rig.TB) {
 		}
 	}
 	from := a.version(a.serves)
-	f.move(from, a.version(to))
+	f.lost(from)
 	begun := time.Now()
 	switch what {
 	case "deploy":
@@ -176,6 +199,7 @@ func (f *field) next(t rig.TB) {
 		f.host.Must(t, "rollback", a.temper, "--reason", "torture")
 	}
 	at := f.settled(t, a, a.version(to))
+	f.got(a.version(to), at)
 	a.serves, a.before = to, a.serves
 	f.switches++
 	_, _, _, failed := f.load.Totals()

@@ -55,6 +55,7 @@ func run(t rig.TB, s settings) {
 	}
 	v := f.judge(t)
 	fmt.Print(v.Explain())
+	fmt.Printf("meanwhile the slowest answer of a program beside remora, reached directly and never switched, took %d ms\n", f.machine(t).Milliseconds())
 	failed := !v.OK()
 	if share := float64(v.Unsafe) / float64(max(1, v.Sent)); share < minUnsafe || f.conns < minConns {
 		failed = true
