@@ -48,7 +48,7 @@ func (r result) print(name string) {
 	fmt.Printf("%-24s %9.1f %9.1f %9.1f %11.1f %9.1f %9.1f\n", name, r.floor, r.remora, r.remora-r.floor, r.remoraKnown, r.returned, r.returnKnown)
 }
 
-// measure deploys and takes back one image again and again; before each
+// measure deploys and takes back one image again and again; beside each
 // deploy, Docker alone starts the same image.
 func measure(t rig.TB, e *rig.Engine, s settings, c one) result {
 	name := rig.Unique("bench")
@@ -69,10 +69,16 @@ func measure(t rig.TB, e *rig.Engine, s settings, c one) result {
 	var floor, remora, remoraKnown, returned, returnKnown []float64
 	for i := 1; i <= s.runs; i++ {
 		tag := image(i)
-		floor = append(floor, ms(docker(t, e, name+":"+tag)))
+		// By turns before and after: the first container of an image is slower.
+		if i%2 == 1 {
+			floor = append(floor, ms(docker(t, e, name+":"+tag)))
+		}
 		all, known := deploy(t, h, client, func() { h.Set(t, "shop", map[string]string{"TAG": tag}) }, tag)
 		remora, remoraKnown = append(remora, ms(all)), append(remoraKnown, ms(known))
 		settled(t, h)
+		if i%2 == 0 {
+			floor = append(floor, ms(docker(t, e, name+":"+tag)))
+		}
 		all, known = deploy(t, h, client, func() { h.Repo.Revert(t, "main") }, "v0")
 		returned, returnKnown = append(returned, ms(all)), append(returnKnown, ms(known))
 		settled(t, h)
