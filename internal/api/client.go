@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/remorahq/remora/internal/printable"
 	"github.com/remorahq/remora/internal/status"
 )
 
@@ -38,7 +39,9 @@ func (e *UnreachableError) Error() string {
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// Client talks to one agent. Make one with [NewClient].
+// Client talks to one agent. Make one with [NewClient]. The texts that it
+// returns are fit for a terminal, whoever wrote them; the output of containers
+// and the payloads of Render are as they are.
 type Client struct {
 	socket string
 	sudo   string
@@ -108,6 +111,7 @@ func readProblem(resp *http.Response) error {
 	if problem.Kind == "" {
 		problem.Kind = kindOf(resp.StatusCode)
 	}
+	printable.Deep(problem)
 	return problem
 }
 
@@ -133,6 +137,7 @@ func call[T any](ctx context.Context, c *Client, method, path string, query url.
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
 		return out, fmt.Errorf("read the agent's answer: %w", err)
 	}
+	printable.Deep(&out)
 	return out, nil
 }
 

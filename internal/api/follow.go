@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/remorahq/remora/internal/printable"
 	"github.com/remorahq/remora/internal/status"
 )
 
@@ -33,6 +34,7 @@ func (c *Client) FollowEvents(ctx context.Context, after *uint64, f status.Event
 		if err := json.Unmarshal(data, &e); err != nil {
 			return fmt.Errorf("read an event: %w", err)
 		}
+		printable.Deep(&e)
 		return yield(e)
 	}, lost)
 }
@@ -46,6 +48,7 @@ func (c *Client) FollowStatus(ctx context.Context, yield func(status.Host) error
 		if err := json.Unmarshal(data, &h); err != nil {
 			return fmt.Errorf("read the status: %w", err)
 		}
+		printable.Deep(&h)
 		return yield(h)
 	}, lost)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/remorahq/remora/internal/api"
+	"github.com/remorahq/remora/internal/printable"
 	"github.com/remorahq/remora/internal/status"
 )
 
@@ -98,7 +99,7 @@ func (a *app) report(err error) int {
 	style := newStyle(a.err, os.Getenv)
 	problem, ok := errors.AsType[*status.Error](err)
 	if !ok || problem.Remedy == "" {
-		fmt.Fprintf(a.err, "%s %s\n", style.bad("remora:"), err)
+		fmt.Fprintf(a.err, "%s %s\n", style.bad("remora:"), printable.Text(err.Error()))
 		return code
 	}
 	message := problem.Message

@@ -40,7 +40,8 @@ func (a *app) logsCommand() *cobra.Command {
 			if req.Failed {
 				return a.failedLogs(c.Context(), req)
 			}
-			err = a.client.Logs(c.Context(), req, a.out)
+			out, end := a.foreign()
+			err = errors.Join(a.client.Logs(c.Context(), req, out), end())
 			if req.Follow {
 				return untilInterrupted(err)
 			}
@@ -109,7 +110,9 @@ func (a *app) evidence(ev status.Evidence, tail int) {
 	if ev.HealthLog != "" {
 		fmt.Fprintln(a.out, s.faint("  "+oneLine(ev.HealthLog)))
 	}
-	_, _ = a.out.Write(lastLines(ev.Output, tail))
+	out, end := a.foreign()
+	_, _ = out.Write(lastLines(ev.Output, tail))
+	_ = end()
 }
 
 // lastLines is the end of output, with a newline at its end; a negative n is

@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/remorahq/remora/internal/printable"
 )
 
 // structured prints v as JSON or YAML where the user asked for it, and says
@@ -18,6 +20,16 @@ func (a *app) structured(v any) (bool, error) {
 		return true, writeYAML(a.out, v)
 	}
 	return false, nil
+}
+
+// foreign is where a container's own output goes, and what ends it. On a
+// terminal nothing but its colours has an effect; a pipe gets it as it is.
+func (a *app) foreign() (out io.Writer, end func() error) {
+	if a.screen.fd < 0 {
+		return a.out, func() error { return nil }
+	}
+	w := printable.NewWriter(a.out)
+	return w, w.Close
 }
 
 // wide says whether more columns are wanted.

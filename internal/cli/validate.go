@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/remorahq/remora/internal/loader"
+	"github.com/remorahq/remora/internal/printable"
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/manifests"
 )
@@ -79,6 +80,7 @@ func (v *validation) run(ctx context.Context, dir string) error {
 		found = append(found, one...)
 		apps += n
 	}
+	printable.Deep(&found)
 	errors := slices.ContainsFunc(found, func(f finding) bool { return !f.Warning })
 	if found == nil {
 		found = []finding{}
