@@ -16,6 +16,9 @@ import (
 const (
 	maxServices = 1000
 	maxReplicas = 1000
+	// maxContainers bounds the replicas of all services together: what the
+	// agent plans for and remembers.
+	maxContainers = 10_000
 )
 
 // converter turns the library's model into desired state.
@@ -44,6 +47,7 @@ func (c *converter) run() {
 		c.ext[name] = c.serviceExtension("services."+name, c.specs[name].Extensions[extensionKey])
 		c.out.Services = append(c.out.Services, c.service(name, c.specs[name]))
 	}
+	c.countContainers()
 	c.kinds()
 	c.units()
 	c.names()
@@ -52,6 +56,18 @@ func (c *converter) run() {
 	c.networks()
 	c.volumes()
 	c.positions()
+}
+
+// countContainers stops a file of a few kilobytes from asking for a million
+// containers.
+func (c *converter) countContainers() {
+	n := 0
+	for i := range c.out.Services {
+		n += c.out.Services[i].Replicas
+	}
+	if n > maxContainers {
+		c.fail("services", "split the app, or run fewer replicas", "the app has %d containers; at most %d are possible", n, maxContainers)
+	}
 }
 
 // constrained says whether a service's own constraints let it run here.

@@ -20,6 +20,14 @@ func TestLimits(t *testing.T) {
 		}
 		return b.String()
 	}
+	scaled := func(n int) string {
+		var b strings.Builder
+		b.WriteString("services:\n")
+		for i := range n {
+			fmt.Fprintf(&b, "  s%d: {image: a, scale: 1000}\n", i)
+		}
+		return b.String()
+	}
 	includes := func(n int) map[string]string {
 		var b strings.Builder
 		files := map[string]string{}
@@ -61,6 +69,8 @@ func TestLimits(t *testing.T) {
 		"too deep":          {one("x-a: " + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "\n" + services(1)), "nested more than 100 levels deep"},
 		"replicas":          {one("services: {a: {image: a, deploy: {replicas: 1000}}}"), ""},
 		"too many replicas": {one("services: {a: {image: a, deploy: {replicas: 1001}}}"), "1001 replicas"},
+		"containers":        {one(scaled(10)), ""},
+		"a million":         {one(scaled(1000)), "the app has 1000000 containers; at most 10000 are possible"},
 		"ports":             {one("services: {a: {image: a, ports: ['1000-1999:1000-1999']}}"), ""},
 		"too many ports":    {one("services: {a: {image: a, ports: ['1000-2000:1000-2000']}}"), "more than 1000 ports"},
 		"one range":         {one("services: {a: {image: a, ports: ['1-60000:80']}}"), "more than 1000 ports"},
