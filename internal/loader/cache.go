@@ -68,8 +68,12 @@ func same(root string, inputs []manifests.Input) bool {
 }
 
 // put keeps an answer, the newest first. Lists are replaced, never changed, so
-// that readers need no lock.
+// that readers need no lock. An answer that looked at nothing, such as one about
+// a folder that is not there, would stand for every root, and is not kept.
 func (c *cache) put(k key, inputs []manifests.Input, result manifests.LoadResult) {
+	if len(inputs) == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.answers == nil || len(c.answers) >= maxRequests {

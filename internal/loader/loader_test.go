@@ -348,6 +348,32 @@ func TestFewAppsTakeOneProcess(t *testing.T) {
 	}
 }
 
+// TestTroubleIsNotKept: an error about a folder that cannot be read, such as
+// that of a mistyped `plan --path`, is never the answer for another one.
+func TestTroubleIsNotKept(t *testing.T) {
+	good := map[string]string{
+		environment:                        "{version: 1, default_placement: all}",
+		"environments/prod/a/compose.yaml": "services: {web: {image: a}}",
+	}
+	for name, root := range map[string]string{
+		"no such folder":      filepath.Join(t.TempDir(), "missing"),
+		"a file":              filepath.Join(write(t, map[string]string{"file": ""}), "file"),
+		"no such environment": write(t, map[string]string{"README": ""}),
+		"an empty one":        write(t, map[string]string{environment: "version: 1"}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := loader.New()
+			if out, err := l.Load(t.Context(), request(root)); err != nil || len(out.Apps) != 0 {
+				t.Fatalf("%+v, error %v", out, err)
+			}
+			out, err := l.Load(t.Context(), request(write(t, good)))
+			if err != nil || len(out.Apps) != 1 || len(out.Diagnostics) > 0 {
+				t.Errorf("the next folder: %+v, error %v", out, err)
+			}
+		})
+	}
+}
+
 // TestEnvironmentIsEmpty: what the agent's environment holds never reaches a
 // manifest.
 func TestEnvironmentIsEmpty(t *testing.T) {
