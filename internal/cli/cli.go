@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -92,6 +93,9 @@ func (a *app) report(err error) int {
 		}
 	} else if !a.began {
 		code = exitUsage
+		if !strings.Contains(err.Error(), "see: ") {
+			err = fmt.Errorf("%w\nsee: remora --help", err)
+		}
 	}
 	if errors.Is(err, context.Canceled) {
 		return 130 // as a shell reports an interrupt

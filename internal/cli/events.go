@@ -75,6 +75,9 @@ func (a *app) events(ctx context.Context, f status.EventFilter, limit int, follo
 			return err
 		}
 	}
+	if len(events) == 0 && a.output != "json" && a.output != "yaml" {
+		fmt.Fprintln(a.err, a.screen.faint("no such event is on record"))
+	}
 	var last uint64
 	for _, e := range events {
 		last = e.ID

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,7 +36,7 @@ Exits 0 when what is wanted is live, 1 when it is not.`,
 			if reasons {
 				return a.reasonTable()
 			}
-			e, err := a.client.Explain(c.Context(), args[0])
+			e, err := a.explain(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -53,6 +55,22 @@ Exits 0 when what is wanted is live, 1 when it is not.`,
 	}
 	c.Flags().BoolVar(&reasons, "reasons", false, "list every reason, the gate it holds at, its meaning and its remedy")
 	return c
+}
+
+// explain asks the agent, with a better answer than its own where the argument
+// names nothing: a name may be a container's, which only the agent knows.
+func (a *app) explain(ctx context.Context, what string) (status.Explanation, error) {
+	e, err := a.client.Explain(ctx, what)
+	problem, ok := errors.AsType[*status.Error](err)
+	switch {
+	case strings.Contains(what, "://"):
+		return e, err
+	case err == nil && strings.Contains(what, "/"), ok && problem.Kind == status.NotFound:
+		if _, wrong := a.subject(ctx, what); wrong != nil {
+			return e, wrong
+		}
+	}
+	return e, err
 }
 
 // explainLines is the chain up to the first gate that holds.

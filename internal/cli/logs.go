@@ -87,7 +87,7 @@ func (a *app) failedLogs(ctx context.Context, req status.LogRequest) error {
 		a.evidence(ev, req.Tail)
 	}
 	if more := len(found) - len(newest); more > 0 {
-		fmt.Fprintln(a.err, a.screen.faint(fmt.Sprintf("%d older failures are kept: -o json shows all, --release TAG one", more)))
+		fmt.Fprintln(a.err, a.screen.faint(fmt.Sprintf("older failures that are kept: %d; -o json shows all, --release TAG one", more)))
 	}
 	return nil
 }
@@ -97,7 +97,10 @@ func (a *app) evidence(ev status.Evidence, tail int) {
 	s := a.screen
 	fmt.Fprintf(a.out, "%s %s/%s %s, %s ago: %s\n", s.bad("✗"), ev.App, ev.Service,
 		orElse(ev.Tag, abbreviate(ev.Release)), ago(ev.Time, time.Now()), ev.Message)
-	facts := []string{fmt.Sprintf("exit code %d", ev.ExitCode)}
+	var facts []string
+	if ev.ExitCode != 0 { // 0 is also of one that had not ended
+		facts = append(facts, fmt.Sprintf("exit code %d", ev.ExitCode))
+	}
 	if ev.OOMKilled {
 		facts = append(facts, "out of memory")
 	}

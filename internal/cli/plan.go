@@ -13,7 +13,7 @@ import (
 // planFlags say what is planned or rendered.
 func planFlags(c *cobra.Command, req *status.PlanRequest) {
 	c.Flags().StringVar(&req.Folder, "path", "", "a folder as it is on this host, instead of the repository")
-	c.Flags().StringVar(&req.Revision, "rev", "", "another revision of the repository")
+	c.Flags().StringVar(&req.Revision, "rev", "", "another revision of the repository (not in this version: check it out, use --path)")
 	c.Flags().StringVar(&req.Source, "source", "", "one of the host's sources, where there are several")
 	c.MarkFlagsMutuallyExclusive("path", "rev")
 }
@@ -47,7 +47,7 @@ Exits 0; with --exit-code 0 when nothing would change, 1 when something would,
 2 when there are errors.`,
 		Example: `  remora plan
   remora plan shop --path .       what my working copy would change
-  remora plan --rev 67e2c98a --exit-code`,
+  remora plan --path . --exit-code`,
 		Args:              between(0, 1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -55,6 +55,9 @@ Exits 0; with --exit-code 0 when nothing would change, 1 when something would,
 				return err
 			}
 			plan, err := a.client.Plan(c.Context(), req)
+			if err == nil && req.App != "" && len(plan.Apps)+len(plan.Diagnostics) == 0 {
+				err = notInPlan(req.App)
+			}
 			if err != nil {
 				return planExit(exitCode, err)
 			}
@@ -73,6 +76,14 @@ Exits 0; with --exit-code 0 when nothing would change, 1 when something would,
 	return c
 }
 
+// notInPlan is the error for an app that what was asked about does not hold.
+func notInPlan(name string) error {
+	return &status.Error{
+		Kind: status.NotFound, Message: fmt.Sprintf("no app %q is placed on this host there", name),
+		Remedy: "`remora plan` without it lists all",
+	}
+}
+
 func planExit(exitCode bool, err error) error {
 	if exitCode {
 		return &exitError{code: 2, err: err}
@@ -82,7 +93,7 @@ func planExit(exitCode bool, err error) error {
 
 // planResult is the exit code of a plan that could be made.
 func planResult(p status.Plan, exitCode bool) error {
-	changes, failed := false, false
+	changes, failed := false, len(p.Apps) == 0 && len(p.Diagnostics) > 0
 	for _, app := range p.Apps {
 		failed = failed || planFailed(app)
 		for _, s := range app.Steps {
@@ -122,6 +133,8 @@ func planLines(p status.Plan, s style) []string {
 		changes += n
 	}
 	switch {
+	case len(p.Apps) == 0 && len(p.Diagnostics) > 0:
+		return append(out, s.bad("nothing could be planned"))
 	case len(p.Apps) == 0:
 		return append(out, "no app is placed on this host")
 	case changes == 0:

@@ -28,6 +28,9 @@ interpolation, with everything that remora adds. JSON unless -o yaml.`,
 			if err != nil {
 				return err
 			}
+			if req.App != "" && len(payloads) == 0 {
+				return notInPlan(req.App)
+			}
 			if payloads == nil {
 				payloads = []json.RawMessage{}
 			}

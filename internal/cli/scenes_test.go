@@ -92,6 +92,13 @@ func (f *fixture) planned(a status.PlanApp) {
 	f.plan.Apps = []status.PlanApp{a}
 }
 
+// unplanned makes the plan one without apps.
+func (f *fixture) unplanned(diagnostics ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.plan.Apps, f.plan.Diagnostics = nil, diagnostics
+}
+
 func (f *fixture) held(g status.Gate) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

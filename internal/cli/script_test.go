@@ -110,6 +110,12 @@ func scene(ts *testscript.TestScript, _ bool, args []string) {
 	case "load-failed":
 		r.fixture.planned(status.PlanApp{App: "production/shop", Reason: status.LoadFailed, Message: "compose.yaml:3:5: no such key"})
 		return
+	case "unplannable":
+		r.fixture.unplanned("environments/production/environment.yaml:2:1: junk: unknown key")
+		return
+	case "empty-plan":
+		r.fixture.unplanned()
+		return
 	case "gate":
 		r.fixture.held(status.Gate{Reason: status.Reason(args[1])})
 		return

@@ -65,7 +65,7 @@ func guess(h status.Host, arg string) (subject, error) {
 		names = append(names, a.Name)
 	}
 	if len(names) > 0 {
-		problem.Remedy = "here are: " + strings.Join(names, ", ")
+		problem.Remedy = didYouMean(first, names) + "here are: " + strings.Join(names, ", ")
 	}
 	return subject{}, problem
 }
@@ -77,8 +77,48 @@ func noService(a status.App, service string) error {
 	}
 	return &status.Error{
 		Kind: status.NotFound, Message: fmt.Sprintf("%s has no service %q", a.Name, service),
-		Remedy: "it has: " + strings.Join(names, ", "),
+		Remedy: didYouMean(service, names) + "it has: " + strings.Join(names, ", "),
 	}
+}
+
+// didYouMean suggests the name that differs in two letters at most, or nothing.
+func didYouMean(word string, names []string) string {
+	best, least := "", 3
+	for _, name := range names {
+		if d := edits(word, name); d < least && d < len(name) {
+			best, least = name, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return "did you mean " + best + "? "
+}
+
+// edits returns how many letters must change, come or go to turn a into b, two
+// that change places counted as one.
+func edits(a, b string) int {
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		next := make([]int, len(b)+1)
+		next[0] = i + 1
+		for j := range len(b) {
+			next[j+1] = min(next[j], last[j+1]) + 1
+			if a[i] == b[j] {
+				next[j+1] = min(next[j+1], last[j])
+			} else {
+				next[j+1] = min(next[j+1], last[j]+1)
+			}
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, next
+	}
+	return last[len(b)]
 }
 
 // subject asks the agent what arg names.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -59,6 +60,10 @@ type trial struct {
 }
 
 func (t *trial) run(ctx context.Context, dir string) (err error) {
+	// Ctrl-C ends the program that a pipe leads to as well: what was made is
+	// removed although nobody reads on.
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
 	if err := t.prepare(dir); err != nil {
 		return err
 	}
@@ -126,7 +131,7 @@ func (t *trial) prepare(dir string) error {
 	h.Policy.Preset = manifests.PresetCompose
 	h.Ambassador.Mode = "external" // started below, so that it can be stopped
 	h.API.Socket = filepath.Join(h.Run, "agent.sock")
-	h.Sources = []manifests.Source{{Name: "try", Folder: full, Timeout: manifests.DefaultGitTimeout}}
+	h.Sources = []manifests.Source{{Name: h.Name, Folder: full, Timeout: manifests.DefaultGitTimeout}}
 	h.Engine = t.engine
 	t.host, err = fromMachine(h)
 	return err

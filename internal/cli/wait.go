@@ -203,7 +203,7 @@ func (w *waiter) judge(h status.Host) *verdict {
 	problem, unknown := errors.AsType[*status.Error](err)
 	switch {
 	case unknown && problem.Kind == status.NotFound:
-		w.now = "no app " + w.arg + " here yet"
+		w.now = strings.TrimSuffix("no app "+w.arg+" here yet; "+problem.Remedy, "; ")
 		return nil
 	case err != nil:
 		return &verdict{exitUsage, err.Error()}
