@@ -22,7 +22,8 @@ import (
 const (
 	// bufferSize is what is moved at once.
 	bufferSize = 32 << 10
-	// frameLimit is how long a frame under way may take to end after End.
+	// frameLimit is how long a frame under way may take to end after End. A
+	// peer that takes no byte for that and lingerLimit is reset.
 	frameLimit = 5 * time.Second
 	// lingerLimit is how long the peers may take to close after End.
 	lingerLimit = time.Second
@@ -76,8 +77,10 @@ func (t *Tunnel) End() {
 	if t.ending.Swap(true) {
 		return
 	}
-	past := time.Unix(1, 0)
-	_, _ = t.Client.SetReadDeadline(past), t.Server.SetReadDeadline(past)
+	past, late := time.Unix(1, 0), time.Now().Add(frameLimit+lingerLimit)
+	for _, c := range []*net.TCPConn{t.Client, t.Server} {
+		_, _ = c.SetReadDeadline(past), c.SetWriteDeadline(late)
+	}
 }
 
 // linger reads what still comes, so that closing is no reset.
@@ -140,13 +143,16 @@ func (h *half) copy() error {
 			return errEnded
 		}
 		buf, m, err := readSome(raw, h.t.Buffers)
+		var lost error
 		if m > 0 {
-			err = h.write(buf[:m])
+			lost = h.write(buf[:m])
 		}
 		if buf != nil {
 			h.t.Buffers.p.Put(buf)
 		}
 		switch {
+		case lost != nil:
+			return lost
 		case err == nil:
 		case h.t.ending.Load() && errors.Is(err, os.ErrDeadlineExceeded) && !h.waited():
 			_ = h.src.SetReadDeadline(time.Now().Add(frameLimit))

@@ -200,3 +200,36 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
+
+// A peer that reads nothing does not keep a tunnel from its end.
+func TestEndOfStalledTunnel(t *testing.T) {
+	for name, webSocket := range map[string]bool{"plain": false, "web socket": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			endStalled(t, webSocket)
+		})
+	}
+}
+
+func endStalled(t *testing.T, webSocket bool) {
+	tn, _, server, done := run(t, webSocket)
+	go func() {
+		for _, err := io.WriteString(server, frame(60_000, false)); err == nil; {
+			_, err = io.WriteString(server, frame(60_000, false))
+		}
+	}()
+	for before, still := tn.Down.Load(), 0; still < 10; {
+		<-time.After(20 * time.Millisecond)
+		if now := tn.Down.Load(); now == before && now > 0 {
+			still++
+		} else {
+			before, still = now, 0
+		}
+	}
+	tn.End()
+	select {
+	case <-done:
+	case <-time.After(2 * (frameLimit + lingerLimit)):
+		t.Fatal("the tunnel goes on after End")
+	}
+}
