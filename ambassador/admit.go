@@ -86,14 +86,14 @@ func (wk *Worker) acquire(w *want) (claim, error) {
 		case d.err != nil:
 			return claim{}, d.err
 		case d.ev != nil:
-			if !d.rv.rel.claim(w.tunnel) {
+			cl, ok := wk.claim(d, port, w.tunnel)
+			if !ok {
 				continue // closed: another table is in force
 			}
-			d.ev.ep.inflight.Add(1)
 			if d.spilled {
 				sv.active.rel.spilled.Add(1)
 			}
-			return claim{view: v, sv: sv, rv: d.rv, ev: d.ev, port: port, tunnel: w.tunnel, spilled: d.spilled}, nil
+			return cl, nil
 		case woken == nil:
 			// Decide once more after taking the channel, so that no wake is lost.
 			woken = sv.svc.wake.wait()
@@ -227,4 +227,16 @@ func (h *holding) end(wk *Worker) {
 	if h.svc != nil && h.svc.held.Add(-1) == 0 {
 		wk.changed.fire()
 	}
+}
+
+// claim counts a request or tunnel in where it was decided to send it, unless
+// the release is closed. One that backs off tells so: a report may have counted
+// it.
+func (wk *Worker) claim(d decision, port uint16, tunnel bool) (claim, bool) {
+	if !d.rv.rel.claim(tunnel) {
+		wk.changed.fire()
+		return claim{}, false
+	}
+	d.ev.ep.inflight.Add(1)
+	return claim{rel: d.rv.rel, ep: d.ev.ep, port: port, tunnel: tunnel}, true
 }

@@ -2,6 +2,7 @@ package ambassador
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -199,8 +200,13 @@ func hasBytes(raw syscall.RawConn) bool {
 	return err == nil && n > 0
 }
 
-// readHead reads the request's head within its limit.
+// readHead reads the request's head within its limit. What has arrived whole
+// needs no deadline.
 func (k *conn) readHead() error {
+	if b, _ := k.br.Peek(k.br.Buffered()); !bytes.Contains(b, []byte("\r\n\r\n")) {
+		k.readBy = k.arrived.Add(headLimit)
+		_ = k.c.SetReadDeadline(k.readBy)
+	}
 	for {
 		err := k.req.Read(k.br)
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -224,7 +230,7 @@ func (k *conn) one() bool {
 		return k.exchange()
 	case !errors.As(err, &bad):
 		return false
-	case k.first && k.protocol == traffic.Detect:
+	case k.first && k.protocol == traffic.Detect && bad.Status != 408:
 		k.tunnel(k.br) // what looks like HTTP but is not may be another protocol
 		return false
 	}

@@ -113,12 +113,11 @@ func (k *conn) eager() bool {
 			up.drop()
 			return false
 		}
-		if !d.rv.rel.claim(true) {
+		cl, ok := k.wk.claim(d, port, true)
+		if !ok {
 			up.drop()
 			continue
 		}
-		d.ev.ep.inflight.Add(1)
-		cl := claim{view: v, sv: sv, rv: d.rv, ev: d.ev, port: port, tunnel: true}
 		k.learn(true)
 		k.join(&cl, up, nil, nil)
 		cl.end(k.wk.changed.fire)
@@ -197,10 +196,10 @@ func (k *conn) tunnel(br *bufio.Reader) {
 			_ = k.c.SetLinger(0)
 			return
 		}
-		up, err := cl.ev.ep.dial(cl.port)
+		up, err := cl.ep.dial(cl.port)
 		if err != nil {
-			ep := cl.ev.ep
-			cl.rv.rel.connectErrors.Add(1)
+			ep := cl.ep
+			cl.rel.connectErrors.Add(1)
 			ep.connectFailed(cl.port, err, func() { k.wk.healthChanged(ep) })
 			w.failed(ep, err)
 			cl.end(k.wk.changed.fire)
@@ -215,7 +214,7 @@ func (k *conn) tunnel(br *bufio.Reader) {
 // join tunnels between the client and the upstream of a claim, until both
 // have ended or the release's deadline for tunnels ends them.
 func (k *conn) join(cl *claim, up *upstream, fromClient, fromServer *bufio.Reader) {
-	rel := cl.rv.rel
+	rel := cl.rel
 	if fromServer == nil {
 		rel.total.Add(1) // an upgraded request was counted before
 	}

@@ -35,10 +35,10 @@ func (wk *Worker) setDrain(rv *releaseView) {
 	ctx, stop := context.WithCancel(context.Background())
 	rel.drain = stop
 	if d := rv.spec.DrainDeadline; d > 0 {
-		wk.background.Go(func() { rel.endRequests(ctx, d) })
+		wk.background.Go(func() { rel.endRequests(ctx, d, wk.stopping) })
 	}
 	if d := rv.spec.TunnelDeadline; d > 0 {
-		wk.background.Go(func() { rel.endTunnels(ctx, d) })
+		wk.background.Go(func() { rel.endTunnels(ctx, d, wk.stopping) })
 	}
 }
 
@@ -53,8 +53,8 @@ func (r *release) endDrain() {
 
 // endRequests ends what is in flight after the deadline: what has no answer
 // yet is replayed or gets 504, what has begun is broken off.
-func (r *release) endRequests(ctx context.Context, deadline time.Duration) {
-	for wait := deadline; sleep(ctx, nil, wait); wait = kickEvery {
+func (r *release) endRequests(ctx context.Context, deadline time.Duration, stopping <-chan struct{}) {
+	for wait := deadline; pause(ctx, stopping, wait); wait = kickEvery {
 		r.kick(false, 0)
 		if r.requests.Load() == 0 {
 			return
@@ -64,16 +64,22 @@ func (r *release) endRequests(ctx context.Context, deadline time.Duration) {
 
 // endTunnels ends the tunnels after the deadline, spread over a while that is
 // never longer than the deadline itself.
-func (r *release) endTunnels(ctx context.Context, deadline time.Duration) {
-	if !sleep(ctx, nil, deadline) {
+func (r *release) endTunnels(ctx context.Context, deadline time.Duration, stopping <-chan struct{}) {
+	if !pause(ctx, stopping, deadline) {
 		return
 	}
 	steps := int(min(spread, deadline) / kickEvery)
 	for left := max(steps, 1); ; left = max(left-1, 1) {
 		n := int(r.tunnels.Load())
 		r.kick(true, (n+left-1)/left)
-		if n == 0 || !sleep(ctx, nil, kickEvery) {
+		if n == 0 || !pause(ctx, stopping, kickEvery) {
 			return
 		}
 	}
+}
+
+// pause waits; false says that the drain or the worker ends.
+func pause(ctx context.Context, stopping <-chan struct{}, d time.Duration) bool {
+	going := true
+	return sleep(ctx, func() { going = false }, d, stopping) && going
 }

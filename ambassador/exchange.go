@@ -31,6 +31,9 @@ const (
 	keptHead = 2 << 10
 	// copyBuffer is the size of what bodies go through.
 	copyBuffer = 32 << 10
+	// longAnswer is after how many pieces of a body its exchange is enlisted,
+	// however fast they come.
+	longAnswer = 16
 )
 
 var (
@@ -236,7 +239,7 @@ func (x *exchange) mayRepeat(out outcome) bool {
 }
 
 func (x *exchange) giveUp(out outcome) bool {
-	r := x.claim.rv.rel
+	r := x.claim.rel
 	r.errors5xx.Add(1)
 	keep := x.bodyRead()
 	switch out {
@@ -252,10 +255,10 @@ func (x *exchange) giveUp(out outcome) bool {
 
 // attempt sends the request to the claimed endpoint and serves its response.
 func (x *exchange) attempt() outcome {
-	ep := x.claim.ev.ep
+	ep := x.claim.ep
 	up, reused, err := x.connect(ep)
 	if err != nil {
-		x.claim.rv.rel.connectErrors.Add(1)
+		x.claim.rel.connectErrors.Add(1)
 		ep.connectFailed(x.claim.port, err, func() { x.k.wk.healthChanged(ep) })
 		x.want.failed(ep, err)
 		return unsent
@@ -307,7 +310,7 @@ func (x *exchange) release(out outcome) {
 		x.pump = nil
 	}
 	if x.listed {
-		x.claim.rv.rel.delist(&x.flight)
+		x.claim.rel.delist(&x.flight)
 		x.listed = false
 	}
 	if x.up == nil {
@@ -316,7 +319,7 @@ func (x *exchange) release(out outcome) {
 	clean := x.ubr.Buffered() == 0
 	x.k.wk.readers.put(x.ubr)
 	keep := out == served || out == ended
-	if keep && clean && x.res.KeepAlive && x.res.Status >= 200 && uploaded && !x.claim.rv.rel.closed.Load() {
+	if keep && clean && x.res.KeepAlive && x.res.Status >= 200 && uploaded && !x.claim.rel.closed.Load() {
 		x.keepUpstream()
 	} else {
 		_ = x.up.Close()
@@ -327,7 +330,7 @@ func (x *exchange) release(out outcome) {
 // keepUpstream keeps the connection for all clients, or for this one only.
 func (x *exchange) keepUpstream() {
 	if x.pinned {
-		x.k.pin = pin{up: x.up, ep: x.claim.ev.ep}
+		x.k.pin = pin{up: x.up, ep: x.claim.ep}
 		return
 	}
 	x.up.put(x.res.Idle)
@@ -335,7 +338,7 @@ func (x *exchange) keepUpstream() {
 
 // send writes the request and serves the response.
 func (x *exchange) send(reused bool) outcome {
-	rel := x.claim.rv.rel
+	rel := x.claim.rel
 	_ = x.up.SetWriteDeadline(time.Now().Add(writeLimit))
 	n, err := x.up.Write(x.out)
 	rel.bytesIn.Add(uint64(n))
@@ -363,7 +366,7 @@ func (x *exchange) send(reused bool) outcome {
 	if x.res.Status >= 500 {
 		rel.errors5xx.Add(1)
 	}
-	x.claim.ev.ep.answered(true)
+	x.claim.ep.answered(true)
 	return x.respond()
 }
 
@@ -371,7 +374,7 @@ func (x *exchange) send(reused bool) outcome {
 // the endpoint is gone.
 func (x *exchange) notSent(reused bool) outcome {
 	if !reused {
-		x.want.tried = append(x.want.tried, x.claim.ev.ep)
+		x.want.tried = append(x.want.tried, x.claim.ep)
 	}
 	return unsent
 }
@@ -392,14 +395,19 @@ func (x *exchange) patiently(read func() error) error {
 		if x.flight.kicked.Load() {
 			return errKicked
 		}
-		if x.pump == nil && x.k.gone() {
-			return leftError{}
-		}
-		if x.pump != nil && x.pump.left.Load() {
+		if x.left() {
 			return leftError{}
 		}
 		x.enlist()
 	}
+}
+
+// left says whether the client has left: while it uploads, the pump notices.
+func (x *exchange) left() bool {
+	if x.pump != nil && !x.pump.read.Load() {
+		return x.pump.left.Load()
+	}
+	return x.k.gone()
 }
 
 // enlist makes the exchange known to its release's drain.
@@ -410,7 +418,7 @@ func (x *exchange) enlist() {
 	x.listed = true
 	up := x.up
 	x.flight.stop = func() { _ = up.SetReadDeadline(time.Unix(1, 0)) }
-	x.claim.rv.rel.enlist(&x.flight)
+	x.claim.rel.enlist(&x.flight)
 }
 
 func (x *exchange) readResponse() (outcome, bool) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,8 +43,8 @@ func (wk *Worker) openListeners(ctx context.Context, v *view) {
 			}
 		}
 	}
-	failures := v.failures
-	same := make(map[string]bool) // namespaces that are still the ones we opened in
+	failures := slices.Clip(v.failures) // of the view, and shared with reports
+	same := make(map[string]bool)       // namespaces that are still the ones we opened in
 	for key, lv := range v.listeners {
 		if err := wk.openListener(ctx, v, lv, same); err != nil {
 			inUse := new(InUse)

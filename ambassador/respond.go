@@ -13,8 +13,10 @@ import (
 func (x *exchange) respond() outcome {
 	r, s := &x.k.req, &x.res
 	switch {
-	case s.Status == 101 && r.Upgrade == "":
+	case s.Status == 101 && (r.Upgrade == "" || !x.uploaded()):
 		return invalid
+	case r.Method == "CONNECT" && s.Status < 300 && s.Framed:
+		return invalid // the server did not understand: it answered a request
 	case s.Status == 101, r.Method == "CONNECT" && s.Status < 300:
 		return x.switchProtocols()
 	}
@@ -37,7 +39,7 @@ func (x *exchange) respond() outcome {
 	// The client must see that the answer is not whole: no last chunk, and a
 	// reset where only the connection's end tells.
 	if errors.Is(err, errBroken) || errors.Is(err, errKicked) {
-		x.claim.rv.rel.errors5xx.Add(1)
+		x.claim.rel.errors5xx.Add(1)
 		_ = x.k.c.SetLinger(0)
 	}
 	return deserted
@@ -69,18 +71,33 @@ func (x *exchange) copyResponse(buf []byte, chunked bool) error {
 }
 
 func (x *exchange) toClient(b []byte) error {
-	x.claim.rv.rel.bytesOut.Add(uint64(len(b)))
+	x.claim.rel.bytesOut.Add(uint64(len(b)))
 	if err := x.k.write(b); err != nil {
 		return leftError{}
 	}
 	return nil
 }
 
+// uploaded ends the pump of a body that has come to its end; false says that
+// more is to come.
+func (x *exchange) uploaded() bool {
+	p := x.pump
+	if p == nil {
+		return true
+	}
+	if !p.read.Load() {
+		return false
+	}
+	<-p.end
+	x.pump = nil
+	return p.written.Load()
+}
+
 // becomeStream counts a stream of events as a tunnel: it may go on until the
 // deadline of tunnels.
 func (x *exchange) becomeStream() {
 	x.claim.becomeTunnel(x.k.wk.changed.fire)
-	rel := x.claim.rv.rel
+	rel := x.claim.rel
 	if x.listed {
 		rel.delist(&x.flight)
 	}
@@ -91,18 +108,21 @@ func (x *exchange) becomeStream() {
 
 func (x *exchange) copyBody(body *http1.Body, buf []byte, chunked bool) error {
 	const room, after = http1.ChunkRoom, http1.ChunkAfter
-	for {
+	for piece := 0; ; piece++ {
+		if piece == longAnswer {
+			x.enlist()
+		}
 		n := 0
 		err := x.patiently(func() (err error) {
 			n, err = body.Read(buf[room : len(buf)-after])
 			return err
 		})
 		if n > 0 {
-			piece := buf[room : room+n]
+			b := buf[room : room+n]
 			if chunked {
-				piece = http1.FrameChunk(buf, n)
+				b = http1.FrameChunk(buf, n)
 			}
-			if err := x.toClient(piece); err != nil {
+			if err := x.toClient(b); err != nil {
 				return err
 			}
 		}
@@ -228,7 +248,7 @@ func (x *exchange) upload(p *pump) (left bool) {
 		if _, err := p.up.Write(piece); err != nil {
 			return false
 		}
-		x.claim.rv.rel.bytesIn.Add(uint64(n))
+		x.claim.rel.bytesIn.Add(uint64(n))
 	}
 	return false
 }

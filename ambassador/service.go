@@ -151,26 +151,24 @@ func (r *release) kick(tunnels bool, n int) int {
 	return found
 }
 
-// claim is a counted right to use a release, with the endpoint chosen.
+// claim is a counted right to use a release, with the endpoint chosen. It
+// keeps no view: a connection may hold it long after its table is replaced.
 type claim struct {
-	view    *view
-	sv      *serviceView
-	rv      *releaseView
-	ev      *endpointView
-	port    uint16
-	tunnel  bool
-	spilled bool
+	rel    *release
+	ep     *endpoint
+	port   uint16
+	tunnel bool
 }
 
 // end counts the claim out.
 func (c *claim) end(changed func()) {
-	r := c.rv.rel
+	r := c.rel
 	if c.tunnel {
 		r.tunnels.Add(-1)
 	} else {
 		r.requests.Add(-1)
 	}
-	c.ev.ep.inflight.Add(-1)
+	c.ep.inflight.Add(-1)
 	if r.closed.Load() {
 		changed()
 	}
@@ -182,9 +180,9 @@ func (c *claim) becomeTunnel(changed func()) {
 		return
 	}
 	c.tunnel = true
-	c.rv.rel.tunnels.Add(1)
-	c.rv.rel.requests.Add(-1)
-	if c.rv.rel.closed.Load() {
+	c.rel.tunnels.Add(1)
+	c.rel.requests.Add(-1)
+	if c.rel.closed.Load() {
 		changed()
 	}
 }

@@ -149,7 +149,7 @@ func (rt *runtimes) adopt(v *view) (gone []*endpoint) {
 		}
 		for name, rel := range sv.svc.releases {
 			if releases[name] == nil {
-				rel.closed.Store(true)
+				rel.leave()
 			}
 		}
 		gone = append(gone, sv.svc.dropped(kept)...)
@@ -182,7 +182,16 @@ func (s *service) dropped(kept map[*endpoint]bool) (gone []*endpoint) {
 
 func (s *service) closeAll() {
 	for _, rel := range s.releases {
-		rel.closed.Store(true)
+		rel.leave()
+	}
+}
+
+// leave closes a release that is in no table any more. The deadlines of its
+// drain stay while something runs on it.
+func (r *release) leave() {
+	r.closed.Store(true)
+	if all, _ := r.drained(); all {
+		r.endDrain()
 	}
 }
 

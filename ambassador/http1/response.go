@@ -22,6 +22,8 @@ type Response struct {
 	// when not 0, for how long the server keeps it.
 	KeepAlive bool
 	Idle      time.Duration
+	// Framed says that the head told a length or a coding, whatever Length is.
+	Framed bool
 	// Events says that the body is a stream of server-sent events.
 	Events bool
 
@@ -102,6 +104,7 @@ func (r *Response) interpret(method string) error {
 	if err := fr.check(); err != nil {
 		return err
 	}
+	r.Framed = fr.lengthSeen || fr.codingsSeen
 	switch {
 	case method == "HEAD" || r.Status < 200 || r.Status == 204 || r.Status == 304:
 		r.Length = 0
