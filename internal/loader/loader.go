@@ -149,28 +149,6 @@ func allInputs(out manifests.LoadResult) []manifests.Input {
 	return inputs
 }
 
-// list finds the apps and their placement.
-func (l *Loader) list(ctx context.Context, req manifests.LoadRequest) (manifests.LoadResult, error) {
-	req.PlacementOnly = true
-	key := keyOf(req)
-	if out, ok := l.cache.get(key, req.Root); ok {
-		return out, nil
-	}
-	out, err := l.run(ctx, req)
-	if dead, ok := errors.AsType[*Died](err); ok {
-		return manifests.LoadResult{Diagnostics: manifests.Diagnostics{{
-			Reason:   status.LoadFailed,
-			Position: manifests.Position{File: req.Path + "/" + req.Environment},
-			Message:  "listing the environment " + dead.How, Remedy: "validate its apps one by one",
-		}}}, nil
-	}
-	if err != nil {
-		return out, err
-	}
-	l.cache.put(key, allInputs(out), out)
-	return out, nil
-}
-
 // apps loads the placed apps, those from the cache without a process.
 func (l *Loader) apps(ctx context.Context, req manifests.LoadRequest, out *manifests.LoadResult) error {
 	var todo []string
