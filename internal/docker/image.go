@@ -155,8 +155,9 @@ func convertHealthcheck(h *dockerspec.HealthcheckConfig) *manifests.Healthcheck 
 }
 
 // registryDigest is the digest by which a registry knows the image: the one
-// that ref names, else the one of ref's repository, else the first. Our own
-// tags are no registry's.
+// that ref names, else the one of ref's repository; the first for an ID or a
+// tag of our own. A name of somebody's own on an image that came under another
+// one has none: no registry could be asked for it by that name.
 func registryDigest(i *image.InspectResponse, ref string) string {
 	var all []reference.Canonical
 	for _, s := range i.RepoDigests {
@@ -170,7 +171,7 @@ func registryDigest(i *image.InspectResponse, ref string) string {
 	}
 	slices.SortFunc(all, func(a, b reference.Canonical) int { return strings.Compare(a.String(), b.String()) })
 	named, err := reference.ParseDockerRef(ref)
-	if err != nil {
+	if err != nil || ref == i.ID || ours(named) {
 		return all[0].Digest().String()
 	}
 	if c, ok := named.(reference.Canonical); ok && slices.ContainsFunc(all, func(a reference.Canonical) bool { return a.Digest() == c.Digest() }) {
@@ -181,7 +182,7 @@ func registryDigest(i *image.InspectResponse, ref string) string {
 			return c.Digest().String()
 		}
 	}
-	return all[0].Digest().String()
+	return ""
 }
 
 // ours says whether a reference is one that this package made.
