@@ -36,7 +36,7 @@ func (r *Reconciler) Do(ctx context.Context, c status.Command) (status.Answer, e
 		answer status.Answer
 		err    error
 	}
-	got, err := ask(ctx, w, func() result {
+	got, err := order(ctx, w, func() result {
 		if c.Service != "" && w.app.Services[c.Service] == nil {
 			return result{err: &status.Error{Kind: status.NotFound, Message: fmt.Sprintf("%s has no service %s", w.id, c.Service)}}
 		}

@@ -40,7 +40,7 @@ func (r *Reconciler) want(ctx context.Context, env, app string, d *desired) {
 // want takes a new desire; its plan is made once it is prepared.
 func (w *worker) want(d *desired) {
 	if w.desired != nil && w.desired.same(d) {
-		w.desired.revision = d.revision
+		w.desired.revision = d.revision // read by this goroutine alone
 		if !w.planDue && w.app.Rollout == nil {
 			w.judged = d.revision.String() // the commit changed nothing of the app
 		}
@@ -135,12 +135,22 @@ func (r *Reconciler) onWorker(ctx context.Context, env, app string, f func(w *wo
 	}
 }
 
-// ask runs f in the worker's goroutine and returns its answer. When ctx ends
-// first, f may run all the same later.
+// ask runs f, which changes nothing, in the worker's goroutine and returns its
+// answer.
 func ask[T any](ctx context.Context, w *worker, f func() T) (T, error) {
+	return call(ctx, w, true, f)
+}
+
+// order runs f in the worker's goroutine, which looks again afterwards, and
+// returns its answer. When ctx ends first, f may run all the same later.
+func order[T any](ctx context.Context, w *worker, f func() T) (T, error) {
+	return call(ctx, w, false, f)
+}
+
+func call[T any](ctx context.Context, w *worker, question bool, f func() T) (T, error) {
 	answer := make(chan T, 1)
 	var none T
-	if err := w.post(ctx, func(context.Context) { answer <- f() }); err != nil {
+	if err := w.send(ctx, letter{do: func(context.Context) { answer <- f() }, question: question}); err != nil {
 		return none, err
 	}
 	select {

@@ -504,7 +504,7 @@ func (b *bench) make(t testing.TB) {
 	t.Helper()
 	r, err := New(Config{
 		Host: manifests.Host{
-			Name: "host", State: b.state, Poll: testPoll, NetworkPool: "10.210.0.0/16", StopRespect: manifests.Duration(15 * time.Minute),
+			Name: "host", State: b.state, Poll: testPoll, NetworkPool: "10.208.0.0/12", StopRespect: manifests.Duration(15 * time.Minute),
 			Sources: []manifests.Source{{Name: "main", URL: "file:///repo", Environments: []string{"production"}}},
 		},
 		Engine: b.engine, Traffic: b.traffic, Sources: map[string]Source{"main": b.source}, Loader: b.loader, Content: b.content,

@@ -86,17 +86,20 @@ func (r *Reconciler) needs(ctx context.Context) (*needs, error) {
 	n := &needs{paths: map[string]bool{}, images: map[string]bool{}, references: map[string]bool{}, revisions: map[string]bool{}, of: r.cfg.Content}
 	type state struct {
 		app     ledger.App
-		desired *desired
+		desired desired
 	}
 	for _, w := range r.all() {
-		s, err := ask(ctx, w, func() state { return state{w.app, w.desired} })
+		s, err := ask(ctx, w, func() state {
+			if w.desired == nil {
+				return state{app: w.app}
+			}
+			return state{w.app, *w.desired}
+		})
 		if err != nil {
 			return nil, fmt.Errorf("ask %s what it needs: %w", w.id, err)
 		}
 		n.ledger(&s.app)
-		if s.desired != nil {
-			n.desired(s.desired)
-		}
+		n.desired(&s.desired)
 	}
 	for _, c := range r.world.all() {
 		for _, m := range c.Mounts {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/remorahq/remora/internal/engine"
+	"github.com/remorahq/remora/internal/traffic"
 	"github.com/remorahq/remora/manifests"
 	"github.com/remorahq/remora/reconciler/ledger"
 	"github.com/remorahq/remora/reconciler/plan"
@@ -27,6 +29,19 @@ type nets struct {
 }
 
 func newNets() *nets { return &nets{paths: map[string]string{}} }
+
+// standing takes over the namespaces of the ambassador's table, as far as their
+// files are there: the agent was restarted, not the host.
+func (n *nets) standing(t traffic.Table, bootID string) {
+	if t.BootID != bootID {
+		return
+	}
+	for _, ns := range t.Namespaces {
+		if _, err := os.Stat(ns.Path); err == nil {
+			n.set(ns.Name, ns.Path)
+		}
+	}
+}
 
 // namespacesOf returns the standing namespaces of networks, by name.
 func (n *nets) namespacesOf(networks []manifests.Network) map[string]string {

@@ -625,7 +625,7 @@ func TestBudget(t *testing.T) {
 	app.Services[0].Files = []manifests.File{{Path: "a", ID: "1"}, {Path: "b", ID: "2"}}
 	app.Services[0].Container.Mounts = []manifests.Mount{{Kind: manifests.MountRepo, Source: "a"}, {Kind: manifests.MountRepo, Source: "b"}}
 	app.Services = append(app.Services, app.Services[0])
-	if err := b.materialize(t.Context(), &desired{app: &app}); err != nil {
+	if err := b.materialize(t.Context(), &app, ""); err != nil {
 		t.Fatal(err)
 	}
 	if b.content.spent.Files != 2 {

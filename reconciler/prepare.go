@@ -42,7 +42,8 @@ func (w *worker) prepare(ctx context.Context) {
 	w.preparing = true
 	var p *prepared
 	var err error
-	w.spawn(ctx, func(ctx context.Context) { p, err = w.r.prepare(ctx, d) }, func() {
+	folder := d.revision.Folder // a commit that changes nothing of the app may replace it meanwhile
+	w.spawn(ctx, func(ctx context.Context) { p, err = w.r.prepare(ctx, d, folder) }, func() {
 		w.preparing = false
 		switch {
 		case d != w.desired:
@@ -74,8 +75,9 @@ func revisionOf(d *desired) string {
 	return d.revision.String()
 }
 
-// prepare resolves every image and puts every mounted file on disk.
-func (r *Reconciler) prepare(ctx context.Context, d *desired) (*prepared, error) {
+// prepare resolves every image and puts every mounted file of a revision's
+// folder on disk.
+func (r *Reconciler) prepare(ctx context.Context, d *desired, folder string) (*prepared, error) {
 	p := &prepared{of: d, images: map[string]plan.Image{}}
 	for i := range d.app.Services {
 		s := &d.app.Services[i]
@@ -85,7 +87,7 @@ func (r *Reconciler) prepare(ctx context.Context, d *desired) (*prepared, error)
 		}
 		p.images[s.Name] = img
 	}
-	err := r.materialize(ctx, d)
+	err := r.materialize(ctx, d.app, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -226,14 +228,14 @@ func (r *Reconciler) withFacts(ctx context.Context, ref string, known plan.Image
 
 // materialize puts what the app mounts of the repository on disk. What several
 // mounts show counts once.
-func (r *Reconciler) materialize(ctx context.Context, d *desired) error {
+func (r *Reconciler) materialize(ctx context.Context, app *manifests.App, folder string) error {
 	r.pruning.RLock()
 	defer r.pruning.RUnlock()
 	spent, counted := &Spent{}, map[string]bool{}
-	for i := range d.app.Services {
-		s := &d.app.Services[i]
+	for i := range app.Services {
+		s := &app.Services[i]
 		for _, m := range s.Container.Mounts {
-			in := mountInput{project: d.app.Project, live: d.app.Live, root: d.revision.Folder, files: s.Files}
+			in := mountInput{project: app.Project, live: app.Live, root: folder, files: s.Files}
 			if f, ok := fileOf(s.Files, m); ok && !counted[f.Mode+f.ID] {
 				in.spent, counted[f.Mode+f.ID] = spent, true
 			}

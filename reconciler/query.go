@@ -101,7 +101,7 @@ func (r *Reconciler) planEnvironment(ctx context.Context, f *follower, env strin
 		for _, d := range app.Warnings {
 			out.Diagnostics = append(out.Diagnostics, d.String())
 		}
-		p, err := r.prepare(ctx, &desired{revision: rev, app: app})
+		p, err := r.prepare(ctx, &desired{revision: rev, app: app}, rev.Folder)
 		if err != nil {
 			out.Apps = append(out.Apps, status.PlanApp{App: app.ID(), Reason: status.ImagePullFailed, Message: err.Error()})
 			continue

@@ -20,6 +20,7 @@ func (r *Reconciler) rebuildHost(ctx context.Context) {
 	}
 	r.former = table
 	r.table.begin(table)
+	r.nets.standing(table, r.cfg.BootID)
 	empty := false
 	r.host.read(func(h *ledger.Host) { empty = len(h.Subnets) == 0 && len(h.Claims) == 0 })
 	if _, _, synced := r.world.state(); !empty || !synced {

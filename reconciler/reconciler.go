@@ -186,7 +186,7 @@ func (r *Reconciler) offerAll(ctx context.Context, workers []*worker) {
 	var wait sync.WaitGroup
 	for _, w := range workers {
 		wait.Go(func() {
-			_, err := ask(ctx, w, func() bool { return w.offerTraffic(r.world.ofApp(w.id)) })
+			_, err := order(ctx, w, func() bool { return w.offerTraffic(r.world.ofApp(w.id)) })
 			if err != nil && ctx.Err() == nil {
 				w.log.Error("traffic not offered", "err", err)
 			}

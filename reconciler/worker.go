@@ -23,7 +23,7 @@ type worker struct {
 	name string
 	log  *slog.Logger
 
-	inbox chan func(ctx context.Context)
+	inbox chan letter
 	kick  chan struct{}
 	// done is closed when run has returned.
 	done chan struct{}
@@ -80,6 +80,13 @@ type worker struct {
 	shown map[string]shown
 }
 
+// letter is something for the worker's goroutine to do; after a question it does
+// not look again, for nothing has changed.
+type letter struct {
+	do       func(ctx context.Context)
+	question bool
+}
+
 // networkedFor is a start of the engine and a rollout, or none.
 type networkedFor struct{ engineStart, rollout string }
 
@@ -102,7 +109,7 @@ func newWorker(r *Reconciler, env, name string, app ledger.App) *worker {
 	}
 	return &worker{
 		r: r, id: id, env: env, name: name, log: r.cfg.Logger.With("app", id), app: app, saved: true,
-		inbox: make(chan func(context.Context), 16), kick: make(chan struct{}, 1), done: make(chan struct{}),
+		inbox: make(chan letter, 16), kick: make(chan struct{}, 1), done: make(chan struct{}),
 		failures: map[string]rollout.Failed{}, chains: map[string]string{}, own: map[string]int{}, ownEnded: map[string]time.Time{}, output: map[string]string{}, oom: map[string]time.Time{}, healthy: map[string]time.Time{}, pulled: map[string]bool{},
 	}
 }
@@ -117,8 +124,10 @@ func (w *worker) run(ctx context.Context) {
 		case <-ctx.Done():
 			w.drain()
 			return
-		case f := <-w.inbox:
-			f(ctx)
+		case l := <-w.inbox:
+			if l.do(ctx); l.question {
+				continue
+			}
 		case <-w.kick:
 		case <-timer.C:
 		}
@@ -129,7 +138,7 @@ func (w *worker) run(ctx context.Context) {
 // drain takes the results of what still runs, so that no goroutine is left.
 func (w *worker) drain() {
 	for w.running > 0 {
-		(<-w.inbox)(context.Background())
+		(<-w.inbox).do(context.Background())
 	}
 }
 
@@ -141,10 +150,14 @@ func (w *worker) wake() {
 	}
 }
 
-// post hands f to the worker's goroutine.
+// post hands f to the worker's goroutine, which looks again afterwards.
 func (w *worker) post(ctx context.Context, f func(context.Context)) error {
+	return w.send(ctx, letter{do: f})
+}
+
+func (w *worker) send(ctx context.Context, l letter) error {
 	select {
-	case w.inbox <- f:
+	case w.inbox <- l:
 		return nil
 	case <-w.done:
 		return errStopped
@@ -158,10 +171,10 @@ func (w *worker) spawn(ctx context.Context, work func(context.Context), finish f
 	w.running++
 	go func() {
 		work(ctx)
-		w.inbox <- func(context.Context) {
+		w.inbox <- letter{do: func(context.Context) {
 			w.running--
 			finish()
-		}
+		}}
 	}()
 }
 

@@ -28,6 +28,7 @@ func (t *turn) keepAll() {
 		t.wakeAt(o.Until)
 		return
 	}
+	t.keepNetworks()
 	for _, name := range t.services() {
 		s := t.app.Services[name]
 		if s.Active == nil || !t.steady(name) {
@@ -42,6 +43,20 @@ func (t *turn) keepAll() {
 			t.keep(name, s, &s.Active.Instances[k])
 		}
 		t.spill(name, s)
+	}
+}
+
+// keepNetworks makes the app's networks and service addresses anew where they
+// are not known to stand: after a restart of the engine, the host or the agent.
+func (t *turn) keepNetworks() {
+	if t.obs.Networks || t.app.Rollout != nil {
+		return
+	}
+	for _, name := range t.services() {
+		if t.app.Services[name].Active != nil {
+			t.act(Action{Kind: Network, Release: t.app.Revision})
+			return
+		}
 	}
 }
 
@@ -79,7 +94,7 @@ func (t *turn) repair(name string, d *ledger.Deployed, i *ledger.Instance) {
 	if was := t.formerContainer(name, i.Key); was != "" {
 		t.event(event{service: name, release: &d.Release, reason: status.Progressing, severity: "warning", text: "container " + i.Name + " of " + name + " is gone and is made again"})
 	}
-	if !t.obs.Networks {
+	if !t.obs.Networks && t.app.Rollout != nil {
 		t.act(Action{Kind: Network, Release: d.Revision})
 	}
 	if ref := d.Reference(); !t.obs.Pulled[ref] {
