@@ -119,7 +119,11 @@ func (b *Body) peekLine(skip int) ([]byte, error) {
 func (b *Body) trailers(n int) error {
 	for {
 		buf, _ := b.br.Peek(b.br.Buffered())
-		if end, ok := trailersEnd(buf, n); ok {
+		end, ok, err := trailersEnd(buf, n)
+		if err != nil {
+			return err
+		}
+		if ok {
 			_, _ = b.br.Discard(end)
 			b.done = true
 			return nil
@@ -134,18 +138,18 @@ func (b *Body) trailers(n int) error {
 }
 
 // trailersEnd finds the empty line at or after n.
-func trailersEnd(buf []byte, n int) (int, bool) {
-	for n < len(buf) {
-		i := bytes.IndexByte(buf[n:], '\n')
-		if i < 0 {
-			return 0, false
+func trailersEnd(buf []byte, n int) (end int, ok bool, err error) {
+	for bytes.IndexByte(buf[n:], '\n') >= 0 {
+		line, _, err := cutLine(buf[n:])
+		if err != nil {
+			return 0, false, err
 		}
-		if i == 1 && buf[n] == '\r' {
-			return n + 2, true
+		n += len(line) + 2
+		if len(line) == 0 {
+			return n, true, nil
 		}
-		n += i + 1
 	}
-	return 0, false
+	return 0, false, nil
 }
 
 // chunkSize parses a chunk's size; extensions are dropped.
@@ -163,10 +167,8 @@ func chunkSize(line []byte) (int64, error) {
 		}
 		n = n<<4 | int64(d)
 	}
-	for _, c := range line[len(digits):] {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return 0, refuse(400, "control character in a chunk extension")
-		}
+	if hasControl(line[len(digits):]) {
+		return 0, refuse(400, "control character in a chunk extension")
 	}
 	return n, nil
 }

@@ -131,12 +131,20 @@ func parseField(line []byte) (Field, error) {
 	if !isToken(name) {
 		return Field{}, refuse(400, "invalid header name %q", name)
 	}
-	for _, c := range value {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return Field{}, refuse(400, "control character in header %s", name)
-		}
+	if hasControl(value) {
+		return Field{}, refuse(400, "control character in header %s", name)
 	}
 	return Field{Name: name, Value: value}, nil
+}
+
+// hasControl says whether there is a control character other than a tab.
+func hasControl(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return true
+		}
+	}
+	return false
 }
 
 func isToken(b []byte) bool {

@@ -90,6 +90,15 @@ func TestRequestForwarded(t *testing.T) {
 			raw:     "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\n\r\n",
 			want:    "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: 1.1.1.1, 192.0.2.7\r\nX-Forwarded-Host: x\r\nForwarded: for=192.0.2.7;host=\"x\";proto=http\r\n\r\n",
 		},
+		"trusted_lists_what_it_set": {
+			trusted: true,
+			raw:     "GET / HTTP/1.1\r\nHost: x\r\nConnection: X-Forwarded-For, X-Forwarded-Proto\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\n\r\n",
+			want:    "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: x\r\nForwarded: for=192.0.2.7;host=\"x\";proto=http\r\n\r\n",
+		},
+		"proxy_variable": {
+			raw:  "GET / HTTP/1.1\r\nHost: x\r\nProxy: http://evil\r\nPriority: u=1\r\n\r\n",
+			want: "GET / HTTP/1.1\r\nHost: x\r\nPriority: u=1\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: x\r\nForwarded: for=192.0.2.7;host=\"x\";proto=http\r\n\r\n",
+		},
 		"absolute": {
 			raw:  "GET http://X?q HTTP/1.0\r\n\r\n",
 			want: "",
@@ -139,6 +148,8 @@ func TestBodies(t *testing.T) {
 		"chunk_0x":         {"0x5\r\nhello\r\n", -1, "", "", &Error{}},
 		"chunk_bare_lf":    {"5\nhello\r\n", -1, "", "", &Error{}},
 		"chunk_overflow":   {"ffffffffffffffff5\r\nhello\r\n", -1, "", "", &Error{}},
+		"trailer_bare_lf":  {"0\r\nA: b\n\r\n", -1, "", "", &Error{}},
+		"trailer_empty_lf": {"0\r\n\nGET / HTTP/1.1\r\n\r\n", -1, "", "", &Error{}},
 		"until_close":      {"all of it", UntilClose, "all of it", "", nil},
 		"none":             {"next", 0, "", "next", nil},
 	} {
@@ -184,6 +195,7 @@ func TestResponses(t *testing.T) {
 		"events":        {"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=x\r\nContent-Length: 0\r\n\r\n", "GET", Response{Status: 200, KeepAlive: true, Events: true}, false},
 		"keep_alive_10": {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n", "GET", Response{Status: 200, KeepAlive: true}, false},
 		"smuggle":       {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", Response{}, true},
+		"reason_cr":     {"HTTP/1.1 200 O\rK\r\n\r\n", "GET", Response{}, true},
 		"no_http":       {"220 smtp ready\r\n\r\n", "GET", Response{}, true},
 		"status_2x":     {"HTTP/1.1 2x0 OK\r\n\r\n", "GET", Response{}, true},
 	} {
@@ -200,6 +212,20 @@ func TestResponses(t *testing.T) {
 				t.Errorf("got %+v, %v; want %+v", r, err, c.want)
 			}
 		})
+	}
+}
+
+// A status without a body goes out without a length, whatever the server says.
+func TestBodilessStatusHasNoLength(t *testing.T) {
+	for _, status := range []string{"103 Early Hints", "204 No Content"} {
+		var r Response
+		if err := r.Read(reader("HTTP/1.1 "+status+"\r\nContent-Length: 3\r\nLink: x\r\n\r\n"), "GET"); err != nil {
+			t.Fatal(err)
+		}
+		want := "HTTP/1.1 " + status + "\r\nLink: x\r\n\r\n"
+		if got := string(AppendResponse(nil, &r, Delivery{Minor: 1, KeepAlive: true})); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

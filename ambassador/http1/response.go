@@ -77,6 +77,9 @@ func (r *Response) statusLine(line []byte) error {
 	if len(line) > 13 {
 		r.Reason = line[13:]
 	}
+	if hasControl(r.Reason) {
+		return refuse(502, "control character in the status line")
+	}
 	return nil
 }
 

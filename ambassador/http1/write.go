@@ -29,7 +29,7 @@ func AppendRequest(dst []byte, r *Request, fw Forward) []byte {
 			dst = appendField(dst, f)
 		}
 	}
-	dst = appendForwarding(dst, r, fw)
+	dst = appendForwarding(dst, r, fw, listed)
 	if r.Length == -1 {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	} else if r.Length > 0 || lengthMatters(r) {
@@ -97,7 +97,8 @@ func dropFromRequest(name []byte, trusted bool) bool {
 	case 'k':
 		return fold(name, "keep-alive")
 	case 'p':
-		return fold(name, "proxy-connection") || fold(name, "proxy-authorization")
+		// Proxy would become the variable HTTP_PROXY of a CGI program.
+		return fold(name, "proxy") || fold(name, "proxy-connection") || fold(name, "proxy-authorization")
 	case 't':
 		return fold(name, "te") || fold(name, "trailer") || fold(name, "transfer-encoding")
 	case 'u':
@@ -119,12 +120,16 @@ func dropXField(name []byte, trusted bool) bool {
 }
 
 // appendForwarding adds X-Forwarded-For, -Proto, -Host and Forwarded.
-func appendForwarding(dst []byte, r *Request, fw Forward) []byte {
+// What a trusted peer lists in Connection was meant for us alone.
+func appendForwarding(dst []byte, r *Request, fw Forward, listed []byte) []byte {
 	dst = append(dst, "X-Forwarded-For: "...)
 	var proto, host bool
 	for _, f := range r.Fields {
 		if !fw.Trusted {
 			break
+		}
+		if isListed(listed, f.Name) {
+			continue
 		}
 		if fold(f.Name, "x-forwarded-for") {
 			dst = append(append(dst, f.Value...), ", "...)
@@ -175,8 +180,9 @@ func AppendResponse(dst []byte, r *Response, d Delivery) []byte {
 	dst = append(dst, r.Reason...)
 	dst = append(dst, "\r\n"...)
 	listed := connectionLists(r.Fields)
+	noBody := r.Status < 200 || r.Status == 204
 	for _, f := range r.Fields {
-		if dropFromResponse(f.Name) || !d.Switching && isListed(listed, f.Name) {
+		if dropFromResponse(f.Name) || noBody && fold(f.Name, "content-length") || !d.Switching && isListed(listed, f.Name) {
 			continue
 		}
 		if fold(f.Name, "upgrade") && !d.Switching && r.Status != 426 {
