@@ -146,9 +146,26 @@ func (p *parser) check(host *manifests.Host) {
 	if host.Poll < 0 || host.StopRespect < 0 {
 		p.fail("poll", "a duration is negative", "")
 	}
-	names := map[string]bool{}
+	names, followed := map[string]bool{}, map[string]string{}
 	for i := range host.Sources {
-		p.source(fmt.Sprintf("sources[%d]", i), &host.Sources[i], names)
+		at := fmt.Sprintf("sources[%d]", i)
+		p.source(at, &host.Sources[i], names)
+		p.follows(at, &host.Sources[i], followed)
+	}
+}
+
+// follows reports an environment that another source has, too. An app is known
+// by its environment and its folder: who may write one of the two repositories
+// could take over the other's apps, with their ports, volumes and policy.
+func (p *parser) follows(at string, s *manifests.Source, followed map[string]string) {
+	for n, env := range s.Environments {
+		if other, taken := followed[env]; taken && other != s.Name {
+			p.fail(fmt.Sprintf("%s.environments[%d]", at, n),
+				fmt.Sprintf("environment %q is followed from source %s already", env, other),
+				"give the environment's folder another name in one of the two repositories")
+			continue
+		}
+		followed[env] = s.Name
 	}
 }
 

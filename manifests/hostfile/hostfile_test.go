@@ -115,6 +115,10 @@ func TestErrors(t *testing.T) {
 			"version: 1\nambassador:\n  trusted_proxies: [10.0.0.0/8, 192.0.2.7, \"2001:db8::/32\", nobody]\n",
 			[]string{`3:3: ambassador.trusted_proxies: "nobody" is neither an address nor a prefix`},
 		},
+		"environments": {
+			"version: 1\nsources:\n  - {name: a, url: a, environments: [x, y]}\n  - {name: b, url: b, environments: [z, y]}\n",
+			[]string{"4:41: sources[1].environments[1]: environment \"y\" is followed from source a already"},
+		},
 		"sources": {
 			"version: 1\nsources:\n  - {url: a}\n  - {name: a, url: b, folder: c, environments: [e]}\n  - {name: a, url: b, environments: [e]}\n",
 			[]string{"3:5: sources[0]: a source has no name", "3:5: sources[0]: no environment", "4:5: sources[1]: a source has either", "5:6: sources[2].name: the name \"a\" is used twice"},
