@@ -105,10 +105,11 @@ func settled(t rig.TB, h *host.Host) {
 }
 
 // docker is the floor: create, start and the first good answer, through the
-// engine's API and the container's own address.
+// engine's API and the container's own address, on the network that remora made
+// for the app.
 func docker(t rig.TB, e *rig.Engine, image string) time.Duration {
 	begun := time.Now()
-	c, err := e.TryRun(t.Context(), rig.Spec{Image: image})
+	c, err := e.TryRun(t.Context(), rig.Spec{Image: image, Host: map[string]any{"NetworkMode": "shop_default"}})
 	if err != nil {
 		t.Fatalf("run %s: %v", image, err)
 	}
