@@ -146,7 +146,7 @@ func startForwarder(t *testing.T, target string) *forwarder {
 }
 
 func (f *forwarder) carry(client *net.TCPConn) {
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // both ends are done with
 	server, err := net.Dial("tcp", *f.target.Load())
 	if err != nil {
 		return
