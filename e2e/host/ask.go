@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -14,6 +15,16 @@ import (
 	"github.com/remorahq/remora/internal/api"
 	"github.com/remorahq/remora/internal/status"
 )
+
+// Bin is the folder of the programs under test: $REMORA_TEST_BIN, else
+// [rig.Product].
+func Bin(t rig.TB) string {
+	t.Helper()
+	if dir := os.Getenv("REMORA_TEST_BIN"); dir != "" {
+		return dir
+	}
+	return rig.Product(t)
+}
 
 // Ask asks the agent for its status through its socket, as the command line
 // does, without a process for each question.
