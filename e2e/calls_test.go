@@ -69,6 +69,11 @@ func TestCallsThroughSwitches(t *testing.T) {
 				h.Until(t, "shop", "on "+tag, host.On("api", tag))
 				calledBy(t, e, caller, tag)
 			}
+			h.Agent().Kill(t) // its successor must not take the names away
+			h.StartAgent(t)
+			h.Reconcile(t)
+			h.Until(t, "shop", "on v2", host.On("api", "v2"))
+			calledBy(t, e, caller, "v2")
 			c := callsOf(t, e, caller)
 			t.Logf("%d calls, the longest took %.0f ms", c.Sent, c.MaxMS)
 			if len(c.Failures) > 0 || c.Sent != c.Answered || c.Versions["v1"] == 0 || c.Versions["v2"] == 0 {
