@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -131,7 +132,11 @@ func FromFile(f *os.File) (*Conn, error) {
 	return &Conn{c: u}, nil
 }
 
+// sendLimit is how long the other side may take no message.
+const sendLimit = 2 * time.Second
+
 // Send sends a message and at most one descriptor, which stays the caller's.
+// One who does not read for sendLimit is an [os.ErrDeadlineExceeded].
 func (c *Conn) Send(m Message, fd *os.File) error {
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -139,6 +144,9 @@ func (c *Conn) Send(m Message, fd *os.File) error {
 	}
 	c.wr.Lock()
 	defer c.wr.Unlock()
+	if err := c.c.SetWriteDeadline(time.Now().Add(sendLimit)); err != nil {
+		return fmt.Errorf("send %s: %w", m.Op, err)
+	}
 	if err := writeRights(c.c, data, fd); err != nil {
 		return fmt.Errorf("send %s: %w", m.Op, err)
 	}

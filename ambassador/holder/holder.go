@@ -321,7 +321,12 @@ func (h *holder) send(w *worker, m handoff.Message, fd *os.File) {
 	if w == nil {
 		return
 	}
-	if err := w.link.Send(m, fd); err != nil {
+	err := w.link.Send(m, fd)
+	if err != nil {
 		h.log.Debug("worker cannot be told", "worker", w.number, "op", m.Op, "err", err)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		h.log.Error("worker does not read, kill it", "worker", w.number)
+		_ = w.cmd.Process.Kill()
 	}
 }

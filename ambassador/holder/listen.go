@@ -111,10 +111,21 @@ func listen(key traffic.ListenerKey, path string) (*os.File, error) {
 	return file, <-done
 }
 
+// enter moves the thread into a network namespace. The path is a worker's word:
+// nothing else is opened, since a pipe or a device may block or act on it.
 func enter(path string) error {
-	ns, err := os.Open(path)
+	at, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open network namespace: %w", err)
+		return fmt.Errorf("open network namespace %s: %w", path, err)
+	}
+	defer unix.Close(at) //nolint:errcheck // opened for its path
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(at, &st); err != nil || st.Type != unix.NSFS_MAGIC {
+		return errors.Join(fmt.Errorf("%s is no network namespace", path), err)
+	}
+	ns, err := os.Open("/proc/self/fd/" + strconv.Itoa(at))
+	if err != nil {
+		return fmt.Errorf("open network namespace %s: %w", path, err)
 	}
 	defer ns.Close() //nolint:errcheck // opened for reading
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -201,13 +212,32 @@ func openState(dir string, who *syscall.Credential) (*os.File, error) {
 	if who != nil {
 		names, err := filepath.Glob(filepath.Join(dir, "table.json*"))
 		for _, name := range append(names, dir) {
-			err = errors.Join(err, os.Lchown(name, int(who.Uid), int(who.Gid)))
+			err = errors.Join(err, giveTo(who, name))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("give the state folder to uid %d: %w", who.Uid, err)
 		}
 	}
 	return os.Open(dir)
+}
+
+// giveTo makes a folder or a plain file the worker's. What has a second name is
+// left alone: a worker may have made this one of a file that is not its own.
+func giveTo(who *syscall.Credential, name string) error {
+	at, err := unix.Open(name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at) //nolint:errcheck // opened for its path
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return err
+	}
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFDIR && (kind != unix.S_IFREG || st.Nlink != 1) {
+		return nil
+	}
+	return unix.Fchownat(at, "", int(who.Uid), int(who.Gid), unix.AT_EMPTY_PATH)
 }
 
 func listenControl(path string) (*os.File, error) {

@@ -1,0 +1,100 @@
+package holder
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/remorahq/remora/ambassador/handoff"
+	"github.com/remorahq/remora/internal/traffic"
+)
+
+// The path comes from a worker, which strangers may have taken over: opening
+// what is no namespace must neither block the holder nor do anything else.
+func TestOnlyNamespacesAreOpened(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := traffic.ListenerKey{Address: netip.MustParseAddr("127.0.0.1")}
+	for _, path := range []string{fifo, "/dev/null", "/proc/self/ns/mnt"} {
+		done := make(chan error, 1)
+		go func() { _, err := listen(key, path); done <- err }()
+		select {
+		case err := <-done:
+			if err == nil {
+				t.Errorf("%s was entered", path)
+			} else if path != "/proc/self/ns/mnt" && !strings.Contains(err.Error(), "no network namespace") {
+				t.Errorf("%s: %v", path, err)
+			}
+		case <-time.After(2 * time.Second):
+			t.Fatalf("%s blocks the holder", path)
+		}
+	}
+}
+
+// A worker that asks and does not read cannot stop the holder.
+func TestDeafWorkerDoesNotBlockTheHolder(t *testing.T) {
+	link, child, err := handoff.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	defer link.Close()
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for err == nil {
+			err = link.Send(handoff.Message{Op: handoff.Answer}, nil)
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error(err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Fatal("the holder waits for a worker that does not read")
+	}
+}
+
+// The state folder is the worker's: a name in it may be another file's second
+// one, which must not become the worker's with it.
+func TestStateFolderGivesNoOtherFileAway(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	root := t.TempDir()
+	dir, secret := filepath.Join(root, "state"), filepath.Join(root, "secret")
+	own := filepath.Join(dir, "table.json")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{secret, own} {
+		if err := os.WriteFile(f, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(secret, own+".prev"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := openState(dir, &syscall.Credential{Uid: 65534, Gid: 65534})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for name, uid := range map[string]uint32{secret: 0, own: 65534, dir: 65534} {
+		var st unix.Stat_t
+		if err := unix.Stat(name, &st); err != nil || st.Uid != uid {
+			t.Errorf("%s belongs to %d, %v; want %d", name, st.Uid, err, uid)
+		}
+	}
+}
