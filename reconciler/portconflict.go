@@ -2,9 +2,11 @@ package reconciler
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/internal/traffic"
 	"github.com/remorahq/remora/reconciler/plan"
 )
 
@@ -27,4 +29,19 @@ func (w *worker) portHeld(in plan.Input) *plan.Held {
 		}
 	}
 	return nil
+}
+
+// failure is a listener of the app that the ambassador could not open.
+func (k *tableKeeper) failure(app string) (traffic.ListenFailure, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	failures := k.report.Failures // newer than the acknowledgement's
+	if k.report.Generation < k.acked.Generation {
+		failures = k.ack.Failures
+	}
+	i := slices.IndexFunc(failures, func(f traffic.ListenFailure) bool { return f.Owner == app })
+	if i < 0 {
+		return traffic.ListenFailure{}, false
+	}
+	return failures[i], true
 }

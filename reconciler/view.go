@@ -58,6 +58,9 @@ func (w *worker) overlay(v *status.App) {
 	case w.prepared == nil || w.planDue && !w.looking:
 		v.Reason = status.Progressing
 	}
+	if f, failed := w.r.table.failure(w.id); failed {
+		v.Reason, v.Health, v.Message = status.PortConflict, status.Degraded, fmt.Sprintf("the ambassador cannot listen on port %d: %s", f.Port, f.Error)
+	}
 }
 
 // sync says whether the app is what the repository wants.
