@@ -235,9 +235,10 @@ func (wk *Worker) checked(e *endpoint, i int, p traffic.Probe, err error) (settl
 	changed := warm != h.warm || good != e.good.Load() || refused != e.refused.Load()
 	h.warm = warm
 	settled = s.risen && !s.failed
-	e.mu.Unlock()
+	// Under the lock: another probe's older view must not be stored after this.
 	e.refused.Store(refused)
 	e.good.Store(good)
+	e.mu.Unlock()
 	if changed {
 		wk.healthChanged(e)
 	}

@@ -102,7 +102,7 @@ func (k *conn) serve() {
 	defer k.close()
 	switch k.protocol {
 	case traffic.TCP:
-		k.tunnel(nil)
+		k.tunnel()
 	case traffic.HTTP:
 		k.serveHTTP()
 	default:
@@ -231,7 +231,7 @@ func (k *conn) one() bool {
 	case !errors.As(err, &bad):
 		return false
 	case k.first && k.protocol == traffic.Detect && bad.Status != 408:
-		k.tunnel(k.br) // what looks like HTTP but is not may be another protocol
+		k.tunnel() // what looks like HTTP but is not may be another protocol
 		return false
 	}
 	_ = k.write(http1.AppendAnswer(nil, bad.Status, "remora: "+bad.Reason, 0, false, false))

@@ -2,6 +2,7 @@ package ambassador
 
 import (
 	"bufio"
+	"bytes"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,7 @@ const (
 func (k *conn) detect() {
 	server, client := k.speaksFirst()
 	if server {
-		k.tunnel(nil)
+		k.tunnel()
 		return
 	}
 	if !client {
@@ -41,7 +42,7 @@ func (k *conn) detect() {
 		k.learn(false)
 		k.serveHTTP()
 	case http1.Preface, http1.Other:
-		k.tunnel(k.br)
+		k.tunnel()
 	}
 }
 
@@ -90,7 +91,7 @@ func (k *conn) eager() bool {
 		w := want{listener: k.key}
 		v := k.wk.view.Load()
 		sv, port, err := w.resolve(v)
-		if err != nil {
+		if err != nil || time.Since(k.arrived) > idleLimit {
 			return false
 		}
 		d := sv.decide(nil, nil)
@@ -119,7 +120,8 @@ func (k *conn) eager() bool {
 			continue
 		}
 		k.learn(true)
-		k.join(&cl, up, nil, nil)
+		cl.rel.total.Add(1)
+		k.join(&cl, up, &tunnel.Tunnel{})
 		cl.end(k.wk.changed.fire)
 		return true
 	}
@@ -184,8 +186,8 @@ func quietEnd(up *upstream) bool {
 }
 
 // tunnel claims a release for the whole connection and joins it with one of
-// its endpoints. br holds bytes that were read already, or is nil.
-func (k *conn) tunnel(br *bufio.Reader) {
+// its endpoints.
+func (k *conn) tunnel() {
 	w := want{listener: k.key, tunnel: true, arrived: k.arrived, gone: k.gone}
 	for {
 		cl, err := k.wk.acquire(&w)
@@ -205,37 +207,51 @@ func (k *conn) tunnel(br *bufio.Reader) {
 			cl.end(k.wk.changed.fire)
 			continue
 		}
-		k.join(&cl, up, br, nil)
+		cl.rel.total.Add(1)
+		k.join(&cl, up, &tunnel.Tunnel{FromClient: k.takeRead()})
 		cl.end(k.wk.changed.fire)
 		return
 	}
 }
 
+// upgraded tunnels after a request that both sides agreed to switch at. The
+// server's reader goes back to its pool.
+func (k *conn) upgraded(cl *claim, up *upstream, fromServer *bufio.Reader) {
+	read := takeBuffered(fromServer)
+	k.wk.readers.put(fromServer)
+	k.join(cl, up, &tunnel.Tunnel{
+		WebSocket:  strings.EqualFold(k.req.Upgrade, "websocket"),
+		FromClient: k.takeRead(), FromServer: read,
+	})
+}
+
 // join tunnels between the client and the upstream of a claim, until both
 // have ended or the release's deadline for tunnels ends them.
-func (k *conn) join(cl *claim, up *upstream, fromClient, fromServer *bufio.Reader) {
+func (k *conn) join(cl *claim, up *upstream, t *tunnel.Tunnel) {
 	rel := cl.rel
-	if fromServer == nil {
-		rel.total.Add(1) // an upgraded request was counted before
-	}
 	_ = up.SetKeepAlive(true)
 	_ = k.c.SetDeadline(time.Time{})
-	t := &tunnel.Tunnel{
-		Client: k.c, Server: up.TCPConn, Buffers: &k.wk.tunnels, Up: &rel.bytesIn, Down: &rel.bytesOut,
-		WebSocket:  fromServer != nil && strings.EqualFold(k.req.Upgrade, "websocket"),
-		FromClient: buffered(fromClient), FromServer: buffered(fromServer),
-	}
+	t.Client, t.Server, t.Buffers, t.Up, t.Down = k.c, up.TCPConn, &k.wk.tunnels, &rel.bytesIn, &rel.bytesOut
 	f := &flight{tunnel: true, stop: t.End}
 	rel.enlist(f)
 	defer rel.delist(f)
 	t.Run()
 }
 
-// buffered takes what a reader holds.
-func buffered(br *bufio.Reader) []byte {
-	if br == nil || br.Buffered() == 0 {
+// takeRead takes what was read of the client and not used, and gives the buffer
+// back: a tunnel holds none while nothing moves.
+func (k *conn) takeRead() []byte {
+	if k.br == nil {
 		return nil
 	}
-	b, _ := br.Peek(br.Buffered())
+	b := takeBuffered(k.br)
+	k.wk.readers.put(k.br)
+	k.br = nil
 	return b
+}
+
+// takeBuffered copies what a reader holds.
+func takeBuffered(br *bufio.Reader) []byte {
+	b, _ := br.Peek(br.Buffered())
+	return bytes.Clone(b)
 }

@@ -151,8 +151,7 @@ func (x *exchange) switchProtocols() outcome {
 	_ = x.up.SetDeadline(time.Time{})
 	up, ubr := x.up, x.ubr
 	x.up, x.ubr = nil, nil
-	x.k.join(&x.claim, up, x.k.br, ubr)
-	x.k.wk.readers.put(ubr)
+	x.k.upgraded(&x.claim, up, ubr)
 	return ended
 }
 
