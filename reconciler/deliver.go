@@ -34,17 +34,24 @@ func (r *Reconciler) want(ctx context.Context, env, app string, d *desired) {
 	if w == nil {
 		return
 	}
-	_ = w.post(ctx, func(context.Context) { w.want(d) })
+	// An error says that the agent ends.
+	_ = w.send(ctx, letter{question: true, do: func(context.Context) {
+		if w.want(d) {
+			w.wake()
+		}
+	}})
 }
 
-// want takes a new desire; its plan is made once it is prepared.
-func (w *worker) want(d *desired) {
+// want takes a new desire and says whether it is another one; its plan is made
+// once it is prepared.
+func (w *worker) want(d *desired) (changed bool) {
 	if w.desired != nil && w.desired.same(d) {
 		w.desired.revision = d.revision // read by this goroutine alone
 		if !w.planDue && w.app.Rollout == nil {
 			w.judged = d.revision.String() // the commit changed nothing of the app
+			w.showJudged()
 		}
-		return
+		return false
 	}
 	if w.desired == nil || !w.desired.sameFailure(d) {
 		w.report(d)
@@ -53,6 +60,15 @@ func (w *worker) want(d *desired) {
 	if d.app != nil {
 		w.app.Source, w.app.Project = d.app.Source, d.app.Project
 		w.r.waitsFor(w.id, w.env, d.app.AfterApps)
+	}
+	return true
+}
+
+// showJudged puts the revision that was judged last into the status.
+func (w *worker) showJudged() {
+	if v := w.outcome; v.Name != "" {
+		v.Judged = w.judged
+		w.publishView(v)
 	}
 }
 

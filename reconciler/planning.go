@@ -32,6 +32,8 @@ func (w *worker) plan() bool {
 		w.rebuild(*d.app, w.prepared, d.revision.String())
 	}
 	in := w.input(*d.app, w.prepared, d.revision)
+	// The next plan looks anew; what all apps share is too much to keep for each.
+	w.prepared.networks, w.prepared.volumes = nil, nil
 	w.decide(in, plan.Plan(in))
 	return true
 }

@@ -149,7 +149,7 @@ func (w *worker) wantedReleases() map[string]string {
 	if w.prepared == nil || w.desired == nil || w.desired.app == nil {
 		return nil
 	}
-	return plan.Plan(w.input(*w.desired.app, w.prepared, w.desired.revision)).Wanted
+	return plan.Wanted(*w.desired.app, w.prepared.images)
 }
 
 // restart gives the app's, or one service's, containers of the same release in
