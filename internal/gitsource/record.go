@@ -59,6 +59,9 @@ func (r *record) accept(h Head, sha string, s seal, folder string) status.Revisi
 // ancestors are the nearest known ones of a commit.
 func ancestors(sha string, known []string) []string {
 	near := slices.DeleteFunc(slices.Clone(known), func(id string) bool { return id == sha })
+	if len(near) == 0 {
+		return nil
+	}
 	return near[:min(len(near), maxAncestors)]
 }
 
