@@ -21,6 +21,10 @@ import (
 const (
 	// headLimit is how long a request's head may take from its first byte.
 	headLimit = 10 * time.Second
+	// bodyRate is how many bytes a second of a body of known length have to come
+	// on average, after the first bodyGrace of waiting for them.
+	bodyRate  = 240
+	bodyGrace = headLimit
 	// idleLimit is about how long a client connection may be idle: never less
 	// than half of it.
 	idleLimit = 120 * time.Second
@@ -245,6 +249,12 @@ func (k *conn) linger() {
 	_ = k.c.CloseWrite()
 	_ = k.c.SetReadDeadline(time.Now().Add(2 * time.Second))
 	_, _ = io.CopyN(io.Discard, k.c, 1<<20)
+}
+
+// trickles says that a body of which n bytes came while we waited for the client
+// comes too slowly.
+func trickles(n int64, waited time.Duration) bool {
+	return waited > bodyGrace && float64(n) < waited.Seconds()*bodyRate
 }
 
 // gone says whether the client has ended or reset the connection.

@@ -166,7 +166,11 @@ func (x *exchange) takeSmallBody() error {
 		x.out = append(make([]byte, 0, have+need), x.out...)
 	}
 	buf := x.out[have : have+need]
+	begun := time.Now()
 	for n := 0; n < need; {
+		if trickles(int64(n), time.Since(begun)) {
+			return &http1.Error{Status: 408, Reason: "the request's body comes too slowly"}
+		}
 		x.k.readDeadline(headLimit)
 		m, err := x.body.Read(buf[n:])
 		if err != nil {

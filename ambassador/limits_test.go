@@ -2,10 +2,12 @@ package ambassador
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -16,8 +18,8 @@ import (
 
 // A head that comes slowly is answered 408 ten seconds after its first byte,
 // also on a kept connection and on a port that detects: it is no other
-// protocol, and no instance hears of it.
-func TestSlowHead(t *testing.T) {
+// protocol, and no instance hears of it. A body that trickles ends, too.
+func TestSlowClients(t *testing.T) {
 	r := newRig(t)
 	b := script(t, "v1", func(_ int, c net.Conn, br *bufio.Reader) {
 		for {
@@ -39,15 +41,47 @@ func TestSlowHead(t *testing.T) {
 	for _, c := range slow {
 		fmt.Fprint(c.c, "GET / HTTP/1.1\r\nHost: x\r\n")
 	}
+	small, large := connect(t, other.Port), connect(t, other.Port)
+	trickle(t, small, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+	trickle(t, large, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
 	for i, c := range slow {
 		_ = c.c.SetReadDeadline(begun.Add(headLimit + 3*time.Second))
 		if status, _, err := c.response("GET"); status != 408 || time.Since(begun) < headLimit/2 {
 			t.Errorf("connection %d: %d, %v after %s; want 408 after %s", i, status, err, time.Since(begun), headLimit)
 		}
 	}
-	if n := b.conns.Load(); n != 1 {
-		t.Errorf("the instance saw %d connections, want 1", n)
+	_ = small.c.SetReadDeadline(begun.Add(headLimit + 5*time.Second))
+	if status, _, err := small.response("POST"); status != 408 {
+		t.Errorf("a small body that trickles: %d, %v; want 408", status, err)
 	}
+	_ = large.c.SetReadDeadline(begun.Add(headLimit + 5*time.Second))
+	if _, err := large.br.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a large body that trickles: %v; want the connection closed", err)
+	}
+	if n := b.conns.Load(); n > 2 {
+		t.Errorf("the instance saw %d connections, want at most the kept one's and the upload's", n)
+	}
+}
+
+// trickle sends a head and then a byte of the body each half second.
+func trickle(t *testing.T, c *client, head string) {
+	t.Helper()
+	fmt.Fprint(c.c, head)
+	done := make(chan struct{})
+	tick := time.NewTicker(500 * time.Millisecond)
+	t.Cleanup(func() { tick.Stop(); _ = c.c.Close(); close(done) })
+	go func() {
+		for {
+			select {
+			case <-tick.C:
+			case <-done:
+				return
+			}
+			if _, err := io.WriteString(c.c, "x"); err != nil {
+				return
+			}
+		}
+	}()
 }
 
 // A claim that backs off tells the watchers: they may have seen it counted.

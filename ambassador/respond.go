@@ -223,8 +223,11 @@ func (x *exchange) upload(p *pump) (left bool) {
 	defer x.k.wk.buffers.put(buf)
 	const room, after = http1.ChunkRoom, http1.ChunkAfter
 	chunked := x.k.req.Length < 0
+	got, waited := int64(0), time.Duration(0)
 	for p.deadlines(x.k) {
+		begun := time.Now()
 		n, err := x.body.Read(buf[room : len(buf)-after])
+		got, waited = got+int64(n), waited+time.Since(begun)
 		switch {
 		case errors.Is(err, io.EOF):
 			p.read.Store(true)
@@ -235,6 +238,8 @@ func (x *exchange) upload(p *pump) (left bool) {
 			return false
 		case err != nil:
 			return !p.halting.Load()
+		case !chunked && !x.body.Done() && trickles(got, waited):
+			return true
 		}
 		// A server may answer the last byte before we come to know that it was
 		// written.
