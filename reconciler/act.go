@@ -152,6 +152,8 @@ func classify(kind rollout.Kind, err error) (r status.Reason, passing bool) {
 		return status.RegistryUnavailable, true
 	case errors.Is(err, engine.ErrUnavailable), errors.Is(err, engine.ErrTransient):
 		return status.EngineUnavailable, true
+	case errors.Is(err, engine.ErrConflict):
+		return status.NameConflict, true
 	case errors.Is(err, engine.ErrPortInUse):
 		return status.PortConflict, true
 	case errors.Is(err, engine.ErrUnsupported):

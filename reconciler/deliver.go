@@ -45,6 +45,10 @@ func (r *Reconciler) want(ctx context.Context, env, app string, d *desired) {
 // want takes a new desire and says whether it is another one; its plan is made
 // once it is prepared.
 func (w *worker) want(d *desired) (changed bool) {
+	if owner := w.owner(d); owner != "" {
+		w.refuse(d, owner)
+		return false
+	}
 	if w.desired != nil && w.desired.same(d) {
 		w.desired.revision = d.revision // read by this goroutine alone
 		if !w.planDue && w.app.Rollout == nil {
@@ -184,4 +188,27 @@ func (r *Reconciler) confirmed(rev status.Revision) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.confirm != "" && (r.confirm == rev.SHA || fmt.Sprint(rev) == r.confirm)
+}
+
+// owner is the source that the app belongs to, where d comes from another one:
+// what runs is not handed over while the host follows its own source. Empty is
+// nobody else.
+func (w *worker) owner(d *desired) string {
+	owner := w.app.Source
+	if d.app == nil || owner == "" || owner == d.app.Source || len(w.app.Services) == 0 || w.r.sources[owner] == nil {
+		return ""
+	}
+	return owner
+}
+
+// refuse says once per revision that an app is another source's.
+func (w *worker) refuse(d *desired, owner string) {
+	if w.refused == d.revision.SHA {
+		return
+	}
+	w.refused = d.revision.SHA
+	w.record(status.Event{
+		Reason: status.NameConflict, Severity: "error", Revision: d.revision.String(),
+		Message: fmt.Sprintf("source %s has an app %s, which belongs to source %s; rename its folder, or follow another environment", d.app.Source, w.id, owner),
+	})
 }

@@ -119,8 +119,10 @@ func wantedOf(app appLedger) (nets []manifests.Network, vols []manifests.Volume,
 func (r *Reconciler) ensureNetwork(ctx context.Context, app appLedger, n manifests.Network, existing []engine.Network) (engine.Network, error) {
 	i := slices.IndexFunc(existing, func(e engine.Network) bool { return e.Name == n.Name })
 	switch {
-	case i >= 0:
+	case i >= 0 && (n.External || ownedBy(app, existing[i])):
 		return existing[i], nil
+	case i >= 0:
+		return engine.Network{}, fmt.Errorf("network %s exists and is not this app's: remove it (`docker network rm %s`), or write `external: true` with its name: %w", n.Name, n.Name, engine.ErrConflict)
 	case n.External:
 		return engine.Network{}, fmt.Errorf("network %s is external and does not exist; make it with `docker network create %s`, or drop `external`", n.Name, n.Name)
 	}
@@ -133,6 +135,11 @@ func (r *Reconciler) ensureNetwork(ctx context.Context, app appLedger, n manifes
 		return made, fmt.Errorf("make network %s: %w", n.Name, err)
 	}
 	return made, nil
+}
+
+// ownedBy says that remora made a network for this app.
+func ownedBy(app appLedger, n engine.Network) bool {
+	return n.Labels[engine.LabelApp] == app.Name && n.Labels[engine.LabelEnvironment] == app.Environment
 }
 
 // networkSpec is what a network is made from: with the file's subnet, else one

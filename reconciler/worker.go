@@ -45,6 +45,8 @@ type worker struct {
 	lookAt  time.Time
 	looking bool
 	last    plan.Result
+	// refused is the last commit of another source that wanted the app.
+	refused string
 	// judged is the revision that the last plan was made for.
 	judged string
 
