@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -210,10 +209,12 @@ func (b *rebuilder) fromLabels(name string, c engine.Container) ledger.Release {
 	return r
 }
 
+// instanceOf is a container as the ledger has it; its addresses stay with the
+// engine, which knows them of the container that takes its place, too.
 func instanceOf(c engine.Container) ledger.Instance {
 	i := ledger.Instance{
 		Name: c.Name, Container: c.ID, Key: c.Labels[engine.LabelInstance], Restart: c.Restart,
-		Addresses: maps.Clone(c.Addresses), Epoch: c.Started, Restarts: c.RestartCount, Index: indexOf(c),
+		Epoch: c.Started, Restarts: c.RestartCount, Index: indexOf(c),
 	}
 	for _, m := range c.Mounts {
 		if m.Type != "volume" || !nameless(m.Name) {

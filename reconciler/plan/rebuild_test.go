@@ -84,6 +84,20 @@ func TestRebuildAnonymousVolumes(t *testing.T) {
 	}
 }
 
+// TestRebuildLeavesAddresses: a container that takes another's place after a
+// rebuild may have another address; the ledger must not hold to the former one.
+func TestRebuildLeavesAddresses(t *testing.T) {
+	app := parseApp(t, "web app:v1 port=80:3000")
+	in := input(app, ledger.App{})
+	l := succeed(in, Plan(in))
+	in = input(app, l)
+	in.Containers[0].Addresses = map[string]netip.Addr{"shop_default": netip.MustParseAddr("10.210.0.140")}
+	got := Rebuild(RebuildInput{App: app, Images: in.Images, Key: in.Key, Containers: in.Containers, Table: tableOf(l), Now: noon})
+	if a := got.Services["web"].Active.Instances[0].Addresses; len(a) > 0 {
+		t.Errorf("addresses %v, want none in the ledger", a)
+	}
+}
+
 func TestRebuildHost(t *testing.T) {
 	c := engine.Container{Name: "shop-web-1", Restart: "unless-stopped", Addresses: map[string]netip.Addr{"shop_default": netip.MustParseAddr("10.210.0.140")}, Labels: map[string]string{
 		engine.LabelEnvironment: "production", engine.LabelApp: "shop", engine.LabelRelease: "v1:x", engine.LabelComposeProject: "shop",
