@@ -91,7 +91,16 @@ func TestGuess(t *testing.T) {
 			if e := warm(rep, 0); e.Warm != c.warm {
 				t.Errorf("got %+v", e)
 			}
-			if learnt := len(rep.Services[0].ServerFirst) > 0; learnt != c.first {
+			learnt := len(rep.Services[0].ServerFirst) > 0
+			// A check listens for 10 ms: on a busy machine a greeting may come
+			// later, and the port is dialled after 50 ms of silence instead.
+			for n := 0; c.first && !learnt && n < 5; n++ {
+				again := newRig(t)
+				again.put(table(freePort(t), traffic.Detect, "", withProbe(rel("v1", traffic.Warming, c.start(t)), traffic.Probe{Guess: true})))
+				rep := again.await("checks", func(rep traffic.Report) bool { return warm(rep, 0).Warm })
+				learnt = len(rep.Services[0].ServerFirst) > 0
+			}
+			if learnt != c.first {
 				t.Errorf("server-first learnt: %v", learnt)
 			}
 		})
