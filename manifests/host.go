@@ -194,8 +194,11 @@ type Duration time.Duration
 // UnmarshalText parses Go's duration form.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no duration; write one such as 30s, 5m or 1h30m", text)
+	}
 	*d = Duration(v)
-	return err
+	return nil
 }
 
 // MarshalText writes Go's duration form.

@@ -6,6 +6,7 @@
 package yamlfile
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"reflect"
@@ -98,7 +99,52 @@ func (d *decoder) check(n *yaml.Node, t reflect.Type, path string, depth int) {
 				d.check(item, t, at, depth+1)
 			}
 		}
+		if t.Kind() != reflect.Slice && t.Kind() != reflect.Interface {
+			d.add(n, path, "a list where "+kindOf(t)+" belongs", "")
+		}
+	case yaml.ScalarNode:
+		d.checkScalar(n, t, path)
 	}
+}
+
+// checkScalar says what is wrong with a single value in the words of a file,
+// where the library would name a type of Go.
+func (d *decoder) checkScalar(n *yaml.Node, t reflect.Type, path string) {
+	if n.ShortTag() == "!!null" {
+		return
+	}
+	if u, ok := reflect.New(t).Interface().(encoding.TextUnmarshaler); ok {
+		if err := u.UnmarshalText([]byte(n.Value)); err != nil {
+			d.add(n, path, err.Error(), "")
+		}
+		return
+	}
+	switch t.Kind() {
+	case reflect.Slice, reflect.Struct, reflect.Map:
+		d.add(n, path, fmt.Sprintf("%q where %s belongs", n.Value, kindOf(t)), "")
+	case reflect.Bool, reflect.Int, reflect.Int64, reflect.Uint16, reflect.Uint64, reflect.Float64:
+		if n.Decode(reflect.New(t).Interface()) != nil {
+			d.add(n, path, fmt.Sprintf("%q where %s belongs", n.Value, kindOf(t)), "")
+		}
+	}
+}
+
+// kindOf is what people call the values of a type.
+func kindOf(t reflect.Type) string {
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		return "a single value"
+	}
+	switch t.Kind() {
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "a mapping"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64, reflect.Uint16, reflect.Uint64, reflect.Float64:
+		return "a number"
+	}
+	return "a single value"
 }
 
 func (d *decoder) checkMapping(n *yaml.Node, t reflect.Type, path string, depth int) {

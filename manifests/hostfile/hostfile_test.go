@@ -93,11 +93,11 @@ func TestErrors(t *testing.T) {
 		},
 		"wrong types": {
 			"version: one\npoll: [1]\nlabels: {a: {b: c}}\n",
-			[]string{"3:13: labels.a: a mapping where a single value"},
+			[]string{`1:10: version: "one" where a number belongs`, "2:7: poll: a list where a single value belongs", "3:13: labels.a: a mapping where a single value"},
 		},
 		"wrong scalars": {
 			"version: 1\nambassador: {http: [eighty]}\npoll: soon\n",
-			[]string{"2:", "3:"},
+			[]string{`2:21: ambassador.http[0]: "eighty" where a number belongs`, `3:7: poll: "soon" is no duration`},
 		},
 		"twice":   {"version: 1\nversion: 1\n", []string{"2:1: version: the key is written twice"}},
 		"syntax":  {"version: 1\nname: [a\n", []string{"did not find expected"}},
