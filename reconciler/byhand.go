@@ -9,28 +9,47 @@ import (
 	"github.com/remorahq/remora/reconciler/ledger"
 )
 
-// stopGrace is how long the end of an active container waits for the event
-// that tells a person's `docker stop` from a crash: engines before 23 send it
-// after the end, newer ones before it.
-const stopGrace = 100 * time.Millisecond
+// signalGrace is how long the end of an active container that got a signal
+// waits for the event that tells a person's `docker stop` from a kill: engines
+// before 23 send it after the end, newer ones before it. An end without a signal
+// is a crash, and waits for nothing.
+const signalGrace = time.Second
 
 // dying holds the ends of active containers until it is known whether a person
 // wanted them. It belongs to the goroutine that follows the engine.
 type dying struct {
-	due   map[string]time.Time
-	timer *time.Timer
+	signalled map[string]time.Time
+	due       map[string]time.Time
+	timer     *time.Timer
 }
 
 func newDying() *dying {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return &dying{due: map[string]time.Time{}, timer: t}
+	return &dying{signalled: map[string]time.Time{}, due: map[string]time.Time{}, timer: t}
 }
 
-// add notes an end.
-func (d *dying) add(container string, now time.Time) {
-	d.due[container] = now.Add(stopGrace)
-	d.timer.Reset(stopGrace)
+// hears takes what an event says of an active container's end, and says
+// whether the event is to wait.
+func (d *dying) hears(e engine.Event, active func(container string) bool, now time.Time) (waits bool) {
+	switch e.Kind {
+	case engine.EventKill:
+		if active(e.Container) {
+			d.signalled[e.Container] = now
+		}
+	case engine.EventStop, engine.EventStart, engine.EventDestroy:
+		delete(d.signalled, e.Container)
+		delete(d.due, e.Container)
+	case engine.EventDie:
+		if _, signalled := d.signalled[e.Container]; !signalled {
+			return false
+		}
+		delete(d.signalled, e.Container)
+		d.due[e.Container] = now.Add(signalGrace)
+		d.timer.Reset(signalGrace)
+		return true
+	}
+	return false
 }
 
 // take returns those that waited long enough.
@@ -43,7 +62,7 @@ func (d *dying) take(now time.Time) []string {
 		}
 	}
 	if len(d.due) > 0 {
-		d.timer.Reset(stopGrace)
+		d.timer.Reset(signalGrace / 10)
 	}
 	return out
 }

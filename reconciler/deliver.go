@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/remorahq/remora/internal/status"
@@ -187,7 +188,7 @@ func call[T any](ctx context.Context, w *worker, question bool, f func() T) (T, 
 func (r *Reconciler) confirmed(rev status.Revision) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.confirm != "" && (r.confirm == rev.SHA || fmt.Sprint(rev) == r.confirm)
+	return r.confirm != "" && (fmt.Sprint(rev) == r.confirm || len(r.confirm) >= 7 && strings.HasPrefix(rev.SHA, r.confirm))
 }
 
 // owner is the source that the app belongs to, where d comes from another one:

@@ -633,25 +633,32 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// An end of an active container waits a moment for the event that a person
-// wanted it.
+// The end of an active container that got a signal waits for the event that a
+// person wanted it; a crash waits for nothing.
 func TestDying(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDying()
 		defer d.timer.Stop()
-		d.add("a", time.Now())
-		<-time.After(stopGrace / 2)
-		d.add("b", time.Now())
+		active := func(string) bool { return true }
+		hears := func(kind engine.EventKind, container string) bool {
+			return d.hears(engine.Event{Kind: kind, Container: container}, active, time.Now())
+		}
+		if hears(engine.EventDie, "crashed") {
+			t.Error("a crash waits")
+		}
+		hears(engine.EventKill, "killed")
+		hears(engine.EventKill, "stopped")
+		if !hears(engine.EventDie, "killed") || !hears(engine.EventDie, "stopped") {
+			t.Error("an end after a signal does not wait")
+		}
+		hears(engine.EventStop, "stopped")
+		<-time.After(signalGrace / 2)
 		if got := d.take(time.Now()); len(got) != 0 {
 			t.Errorf("too early: %v", got)
 		}
-		<-time.After(stopGrace / 2)
-		if got := d.take(time.Now()); !slices.Equal(got, []string{"a"}) {
-			t.Errorf("got %v, want a", got)
-		}
-		<-d.timer.C
-		if got := d.take(time.Now()); !slices.Equal(got, []string{"b"}) {
-			t.Errorf("got %v, want b", got)
+		<-time.After(signalGrace / 2)
+		if got := d.take(time.Now()); !slices.Equal(got, []string{"killed"}) {
+			t.Errorf("got %v, want the one that nobody stopped", got)
 		}
 	})
 }

@@ -210,11 +210,9 @@ func (r *Reconciler) followEngine(ctx context.Context) {
 			if !ok {
 				return
 			}
-			if e.Kind == engine.EventDie && r.isActive(e.Container) {
-				ends.add(e.Container, r.now())
-				continue
+			if !ends.hears(e, r.isActive, r.now()) {
+				r.take(ctx, e)
 			}
-			r.take(ctx, e)
 		case <-ends.timer.C:
 			for _, id := range ends.take(r.now()) {
 				r.onEvent(ctx, engine.Event{Kind: engine.EventDie, Container: id})

@@ -349,6 +349,7 @@ func TestStoppedAndStartedByHand(t *testing.T) {
 		settled(10 * time.Second)
 		id := b.app("shop").Services[0].Instances[0].ID
 		_ = b.engine.Stop(t.Context(), id, "", 0)
+		b.engine.events <- engine.Event{Kind: engine.EventKill, Container: id, Time: time.Now()}
 		b.engine.events <- engine.Event{Kind: engine.EventDie, Container: id, Time: time.Now()}
 		b.engine.events <- engine.Event{Kind: engine.EventStop, Container: id, Time: time.Now()}
 		starts := b.engine.count("start")

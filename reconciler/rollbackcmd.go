@@ -40,13 +40,14 @@ func (w *worker) rollback(_ context.Context, c status.Command) (status.Answer, e
 
 // goBack quarantines, pins and begins the rollout.
 func (w *worker) goBack(c status.Command, in plan.Input, res plan.Result) (status.Answer, error) {
-	left := map[string]string{}
+	left, moves := map[string]string{}, map[string]string{}
 	err := w.change(func(a *ledger.App) {
 		a.Pin = w.override(c)
 		a.Pin.Wanted = w.wantedReleases()
 		for name, ch := range res.Changes {
 			if s := a.Services[name]; s != nil && s.Active != nil && ch.Action == ledger.Replace {
 				left[name] = s.Active.Tag
+				moves[name] = s.Active.Tag + "→" + ch.To.Tag
 				quarantine(s, w.r, c)
 			}
 		}
@@ -60,10 +61,19 @@ func (w *worker) goBack(c status.Command, in plan.Input, res plan.Result) (statu
 	w.begin0(ro)
 	w.note(c, status.Pinned, "rolled back "+sentence(left))
 	return status.Answer{
-		RunID: ro.ID, Message: w.id + " goes back: leaves " + sentence(left),
+		RunID: ro.ID, Message: w.id + " goes back: " + sentence(moves),
 		Ends:   endsBy("the next release of the same services, or `remora unpin "+w.id+"`", c.For),
-		Revert: "git revert " + w.desired.revision.SHA + "  # until then this host stays pinned",
+		Revert: w.revertLine(),
 	}, nil
+}
+
+// revertLine is what makes a rollback permanent in the repository; a local
+// folder is edited instead.
+func (w *worker) revertLine() string {
+	if w.desired.revision.Live {
+		return ""
+	}
+	return "git revert " + w.desired.revision.SHA + "  # until then this host stays pinned"
 }
 
 // quarantine keeps the release that is left from being rolled out again.

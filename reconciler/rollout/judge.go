@@ -15,7 +15,7 @@ func (t *turn) judge() (status.Health, status.Reason, string) {
 		return t.judgeRollout()
 	}
 	if o := t.app.Suspended; o != nil {
-		return status.HealthSuspended, status.Suspended, "suspended by " + o.By.Name
+		return status.HealthSuspended, status.Suspended, because("suspended by "+o.By.Name, o)
 	}
 	for _, name := range t.services() {
 		if h, r, m := t.judgeService(name, t.app.Services[name]); r != "" {
@@ -26,7 +26,7 @@ func (t *turn) judge() (status.Health, status.Reason, string) {
 		return status.Degraded, t.trouble.Reason, t.trouble.Message
 	}
 	if t.app.Pin != nil {
-		return status.Healthy, status.Pinned, "pinned by " + t.app.Pin.By.Name
+		return status.Healthy, status.Pinned, because("pinned by "+t.app.Pin.By.Name, t.app.Pin)
 	}
 	if l := t.app.Last; l != nil && l.Reason != status.Succeeded && l.Reason != status.Superseded && l.Reason != status.Interrupted {
 		return status.Degraded, l.Reason, l.Message
@@ -35,6 +35,17 @@ func (t *turn) judge() (status.Health, status.Reason, string) {
 		return status.Missing, status.NoChange, ""
 	}
 	return status.Healthy, status.Succeeded, ""
+}
+
+// because adds a person's reason, and when the state ends by itself.
+func because(text string, o *ledger.Override) string {
+	if o.Reason != "" {
+		text += ": " + o.Reason
+	}
+	if !o.Until.IsZero() {
+		text += ", until " + o.Until.Format("15:04")
+	}
+	return text
 }
 
 func (t *turn) judgeRollout() (status.Health, status.Reason, string) {
@@ -97,7 +108,7 @@ func (t *turn) judgeService(name string, s *ledger.Service) (status.Health, stat
 		return "", "", ""
 	}
 	if s.Stopped != nil {
-		return status.HealthSuspended, status.StoppedByHand, name + " was stopped by " + s.Stopped.By.Name
+		return status.HealthSuspended, status.StoppedByHand, because(name+" was stopped by "+s.Stopped.By.Name, s.Stopped)
 	}
 	if s.Crashes >= loopAfter {
 		return status.Degraded, status.CrashLoop, fmt.Sprintf("%s crashed %d times in a row", name, s.Crashes)
