@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"syscall"
 	"time"
 
@@ -123,6 +124,9 @@ func (g *agent) instance(ctx context.Context, cfg manifests.Host, hup <-chan os.
 	ended := make(chan error, 1)
 	go func() { ended <- in.Wait() }()
 	g.log.Info("the agent runs", "host", cfg.Name, "version", version.Get().Version, "engine", cfg.Engine, "sources", len(cfg.Sources))
+	if len(cfg.Sources) == 0 {
+		g.log.Warn("the host file names no source: nothing is followed, what runs goes on")
+	}
 	g.notify(ctx, "READY=1")
 	return g.serve(ctx, in, cfg, ended, hup, changed)
 }
@@ -166,10 +170,9 @@ func (g *agent) reload(now manifests.Host) (next manifests.Host, again bool) {
 		g.log.Error("the changed host file is not taken; the former stays in force", "error", err)
 		return now, false
 	}
-	next, restart := reloaded(now, read)
-	if restart {
-		g.log.Warn("a part of the changed host file is taken only when the agent is restarted",
-			"settings", "name, state, run, engine, network_pool, api, ambassador, log.format")
+	next, kept := reloaded(now, read)
+	if len(kept) > 0 {
+		g.log.Warn("a part of the changed host file is taken only when the agent is restarted", "settings", strings.Join(kept, ", "))
 	}
 	g.level.Set(logLevel(next.Log.Level))
 	now.Log.Level = next.Log.Level

@@ -153,18 +153,24 @@ func unset(n *yaml.Node) bool {
 	return n.Tag == "!!null" || n.Value == "" || n.Value == "0s"
 }
 
-// fixed are the settings that an agent keeps while it runs.
-func fixed(h manifests.Host) []any {
-	return []any{h.Name, h.State, h.Run, h.Engine, h.NetworkPool, h.API, h.Ambassador, h.Log.Format}
-}
-
 // reloaded returns what of a changed host file an agent takes while it runs,
-// and whether something of it needs a restart by hand.
-func reloaded(now, next manifests.Host) (_ manifests.Host, restart bool) {
-	restart = !reflect.DeepEqual(fixed(now), fixed(next))
+// and the names of the changed settings that it keeps until it is restarted.
+func reloaded(now, next manifests.Host) (_ manifests.Host, kept []string) {
+	for _, fixed := range []struct {
+		name      string
+		now, next any
+	}{
+		{"name", now.Name, next.Name}, {"state", now.State, next.State}, {"run", now.Run, next.Run}, {"engine", now.Engine, next.Engine},
+		{"network_pool", now.NetworkPool, next.NetworkPool}, {"api", now.API, next.API},
+		{"ambassador", now.Ambassador, next.Ambassador}, {"log.format", now.Log.Format, next.Log.Format},
+	} {
+		if !reflect.DeepEqual(fixed.now, fixed.next) {
+			kept = append(kept, fixed.name)
+		}
+	}
 	next.Name, next.State, next.Run, next.Engine = now.Name, now.State, now.Run, now.Engine
 	next.NetworkPool, next.API, next.Ambassador, next.Log.Format = now.NetworkPool, now.API, now.Ambassador, now.Log.Format
-	return next, restart
+	return next, kept
 }
 
 // newLogger logs as the host file says; the level may be changed later.

@@ -68,7 +68,7 @@ func TestReloadTakesWhatIsSafe(t *testing.T) {
 	if !again || next.Policy.Preset != manifests.PresetCompose || next.State != now.State {
 		t.Errorf("policy and state: again=%v, preset %s, state %s", again, next.Policy.Preset, next.State)
 	}
-	if !strings.Contains(log.String(), "restarted") {
+	if !strings.Contains(log.String(), `settings=state`) {
 		t.Error("nothing says that the state folder wants a restart")
 	}
 
