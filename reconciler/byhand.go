@@ -37,6 +37,7 @@ func (d *dying) hears(e engine.Event, active func(container string) bool, now ti
 		if active(e.Container) {
 			d.signalled[e.Container] = now
 		}
+		return true // changes nothing yet, and to look would see the end too early
 	case engine.EventStop, engine.EventStart, engine.EventDestroy:
 		delete(d.signalled, e.Container)
 		delete(d.due, e.Container)
