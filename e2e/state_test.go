@@ -60,14 +60,19 @@ func TestDamagedLedger(t *testing.T) {
 		{"truncated", func(path string) error { return os.Truncate(path, 10) }, "v3"},
 		{"removed", os.Remove, "v4"},
 	}
+	whole := t // the agents outlive the parts
 	for _, d := range damages {
 		t.Run(d.name, func(t *testing.T) {
+			active := h.Active(t, "shop", "web").Inspect(t)
 			h.Agent().Kill(t)
 			before := h.Containers(t, "shop", "")
 			harmAll(t, filepath.Join(h.State, "ledger", "*.json*"), d.damage)
-			h.StartAgent(t)
+			h.StartAgent(whole)
 			h.WaitHealthy(t, "shop", time.Minute)
-			sameContainers(t, before, h.Containers(t, "shop", ""))
+			nothingMade(t, active, before, h.Containers(t, "shop", ""))
+			if now := h.Active(t, "shop", "web").Inspect(t); now.ID != active.ID || !now.State.StartedAt.Equal(active.State.StartedAt) {
+				t.Errorf("the active container was %s, started %s, and is %s, started %s", active.Name, active.State.StartedAt, now.Name, now.State.StartedAt)
+			}
 			release(t, h, d.next)
 			h.Until(t, "shop", "on "+d.next, host.On("web", d.next))
 			answers(t, e, url, d.next)
@@ -87,23 +92,23 @@ func harmAll(t *testing.T, pattern string, harm func(path string) error) {
 	}
 }
 
-// sameContainers checks that all that ran runs on, and nothing else does.
-func sameContainers(t *testing.T, before, after []host.Container) {
+// nothingMade checks that the active container runs on as it was, and that none
+// runs that did not before. A former release may leave.
+func nothingMade(t *testing.T, active rig.Inspection, before, after []host.Container) {
 	t.Helper()
-	states := map[string]string{}
+	known := map[string]bool{}
 	for _, c := range before {
-		if c.State == "running" {
-			states[c.ID] = c.Name()
-		}
+		known[c.ID] = true
 	}
+	found := false
 	for _, c := range after {
-		if c.State == "running" && states[c.ID] == "" {
-			t.Errorf("%s runs now", c.Name())
+		found = found || c.ID == active.ID
+		if c.State == "running" && !known[c.ID] {
+			t.Errorf("%s was made", c.Name())
 		}
-		delete(states, c.ID)
 	}
-	for _, name := range states {
-		t.Errorf("%s is gone", name)
+	if !found {
+		t.Fatalf("the active container %s is gone", active.Name)
 	}
 }
 
@@ -114,6 +119,7 @@ func TestDamagedTable(t *testing.T) {
 	h, url := begin(t, e, plainWeb, load(t, e, "v1"))
 	h.Must(t, "restart", "shop") // the previous copy knows the service, too
 	h.WaitHealthy(t, "shop", time.Minute)
+	active := h.Active(t, "shop", "web").Inspect(t)
 	h.Agent().Kill(t)
 	table := filepath.Join(h.State, "ambassador", "table.json")
 
@@ -128,7 +134,7 @@ func TestDamagedTable(t *testing.T) {
 	before := h.Containers(t, "shop", "")
 	h.StartAgent(t)
 	answers(t, e, url, "v1")
-	sameContainers(t, before, h.Containers(t, "shop", ""))
+	nothingMade(t, active, before, h.Containers(t, "shop", ""))
 }
 
 // TestSecondAgentRefuses: one engine has one agent; another one says so and
