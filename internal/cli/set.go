@@ -78,6 +78,8 @@ type edit struct {
 	Name  string `json:"name"`
 	Old   string `json:"old"`
 	Value string `json:"value"`
+	// like is a variable that the file had, where it had none of this name.
+	like string
 }
 
 // setResult is what -o json prints.
@@ -130,6 +132,10 @@ func (s *setter) open(ctx context.Context) error {
 
 // edited applies the variables to a file's content and notes the old values.
 func (s *setter) edited(data []byte) (_ []byte, changes []edit, err error) {
+	var before []string
+	for _, a := range assignments(data) {
+		before = append(before, a.name)
+	}
 	for _, v := range s.vars {
 		old, had := variable(data, v.Name)
 		if had && old == v.Value {
@@ -138,7 +144,11 @@ func (s *setter) edited(data []byte) (_ []byte, changes []edit, err error) {
 		if data, err = setVariable(data, v.Name, v.Value); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", s.file, err)
 		}
-		changes = append(changes, edit{Name: v.Name, Old: old, Value: v.Value})
+		c := edit{Name: v.Name, Old: old, Value: v.Value}
+		if !had {
+			c.like = didYouMean(v.Name, before)
+		}
+		changes = append(changes, c)
 	}
 	return data, changes, nil
 }
@@ -244,6 +254,9 @@ func (s *setter) result(r setResult) error {
 	}
 	for _, c := range r.Changes {
 		fmt.Fprintf(s.out, "%s %s/%s: %s %s → %s\n", s.screen.good("✔"), s.environment, s.name, c.Name, orElse(c.Old, "(unset)"), s.screen.bold(c.Value))
+		if c.like != "" {
+			fmt.Fprintf(s.err, "%s %s was not in %s before; %s\n", s.screen.busy("!"), c.Name, s.file, strings.TrimSpace(c.like))
+		}
 	}
 	if r.Pushed {
 		fmt.Fprintf(s.out, "  commit %s is on %s\n", abbreviate(r.Commit), r.Branch)

@@ -99,6 +99,21 @@ func TestSetCommitsThatFileOnly(t *testing.T) {
 	}
 }
 
+func TestSetTellsAnotherNameFromATypo(t *testing.T) {
+	gitHome(t)
+	dir := clone(t, remoteRepo(t, "WEB_TAG=v43\n"))
+	for arg, want := range map[string]string{
+		"WEBTAG=v44":  "WEBTAG was not in " + shopEnv + " before; did you mean WEB_TAG?",
+		"LOG=debug":   "",
+		"WEB_TAG=v44": "",
+	} {
+		code, out, errOut := remora(t, "set", "production/shop", arg, "--repo", dir)
+		if code != 0 || (want == "") != (errOut == "") || !strings.Contains(errOut, want) {
+			t.Errorf("set %s: exit %d, %q, want %q\n%s", arg, code, errOut, want, out)
+		}
+	}
+}
+
 func TestSetRefusals(t *testing.T) {
 	gitHome(t)
 	dir := clone(t, remoteRepo(t, "WEB_TAG=v43\n"))
