@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/manifests"
@@ -79,25 +81,38 @@ func revisionOf(d *desired) string {
 // folder on disk.
 func (r *Reconciler) prepare(ctx context.Context, d *desired, folder string) (*prepared, error) {
 	p := &prepared{of: d, images: map[string]plan.Image{}}
-	for i := range d.app.Services {
-		s := &d.app.Services[i]
-		img, err := r.resolve(ctx, s)
-		if err != nil {
-			return nil, fmt.Errorf("resolve image %s of %s: %w", s.Container.Image, s.Name, err)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.resolveAll(ctx, d.app, p.images) })
+	g.Go(func() error { return r.materialize(ctx, d.app, folder) })
+	g.Go(func() (err error) {
+		if p.networks, err = r.cfg.Engine.Networks(ctx); err != nil {
+			return fmt.Errorf("list networks: %w", err)
 		}
-		p.images[s.Name] = img
-	}
-	err := r.materialize(ctx, d.app, folder)
-	if err != nil {
+		return nil
+	})
+	g.Go(func() (err error) {
+		if p.volumes, err = r.cfg.Engine.Volumes(ctx); err != nil {
+			return fmt.Errorf("list volumes: %w", err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	if p.networks, err = r.cfg.Engine.Networks(ctx); err != nil {
-		return nil, fmt.Errorf("list networks: %w", err)
-	}
-	if p.volumes, err = r.cfg.Engine.Volumes(ctx); err != nil {
-		return nil, fmt.Errorf("list volumes: %w", err)
-	}
 	return p, nil
+}
+
+// resolveAll finds the image of every service.
+func (r *Reconciler) resolveAll(ctx context.Context, app *manifests.App, images map[string]plan.Image) error {
+	for i := range app.Services {
+		s := &app.Services[i]
+		img, err := r.resolve(ctx, s)
+		if err != nil {
+			return fmt.Errorf("resolve image %s of %s: %w", s.Container.Image, s.Name, err)
+		}
+		images[s.Name] = img
+	}
+	return nil
 }
 
 // resolve finds the image of a service: the digest that the ledger pinned, the

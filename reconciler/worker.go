@@ -29,8 +29,9 @@ type worker struct {
 	done chan struct{}
 
 	app ledger.App
-	// saved is false while app could not be written: no action runs then.
-	saved bool
+	// saved is false while app is not on disk: no action runs then. failing says
+	// that it could not be written.
+	saved, failing bool
 
 	desired  *desired
 	prepared *prepared
@@ -241,29 +242,31 @@ func (w *worker) goOn() {
 	}
 }
 
-// step asks the core once: the ledger is saved before anything is done.
+// step asks the core once. The ledger is on disk before anything is begun or
+// handed to the ambassador; a step that does neither is followed by the next
+// one, and written with that.
 func (w *worker) step(ctx context.Context) rollout.Decision {
 	containers := w.r.world.ofApp(w.id)
 	w.resumed(containers)
-	applied := w.offerTraffic(containers)
-	d := rollout.Step(w.app, w.observe(containers, applied))
-	if d.Changed || !w.saved {
-		ended := w.app.Rollout != nil && d.App.Rollout == nil
-		w.app = d.App
-		w.save()
-		w.planDue = w.planDue || ended
-		if ended {
-			w.r.cleanSoon()
-		}
+	applied := false
+	if w.saved {
 		applied = w.offerTraffic(containers)
+	} else {
+		applied = w.carried(containers)
+	}
+	d := rollout.Step(w.app, w.observe(containers, applied))
+	if d.Changed {
+		w.changed(d.App)
 	}
 	for _, e := range d.Events {
 		w.record(e)
 	}
+	if !w.saved && w.due(d, containers) && !w.save() {
+		d.Changed, d.Wake = false, earliest(d.Wake, w.r.now().Add(time.Second))
+	}
 	if w.saved {
+		w.offerTraffic(containers)
 		w.act(ctx, d.Actions)
-	} else {
-		d.Wake = earliest(d.Wake, w.r.now().Add(time.Second))
 	}
 	w.settleOOM(containers)
 	w.forgetGone(containers)
@@ -272,19 +275,36 @@ func (w *worker) step(ctx context.Context) rollout.Decision {
 	return d
 }
 
-// save writes the ledger. While that fails nothing is begun, and the status
-// says so.
-func (w *worker) save() {
-	err := w.r.store.saveApp(w.app)
-	if err == nil {
-		w.saved = true
-		return
+// changed takes the ledger's next state.
+func (w *worker) changed(app ledger.App) {
+	ended := w.app.Rollout != nil && app.Rollout == nil
+	w.app, w.saved = app, false
+	w.planDue = w.planDue || ended
+	if ended {
+		w.r.cleanSoon()
 	}
-	if w.saved {
+}
+
+// due says that the ledger must be on disk by now: an action begins, the
+// ambassador is told something, or nothing follows.
+func (w *worker) due(d rollout.Decision, containers containerSet) bool {
+	if len(d.Actions) > 0 || !d.Changed {
+		return true
+	}
+	_, same := w.traffic(containers)
+	return !same
+}
+
+// save writes the ledger and says whether it could. While that fails nothing
+// is begun, and the status says so.
+func (w *worker) save() bool {
+	err := w.r.store.saveApp(w.app)
+	if err != nil && !w.failing {
 		w.log.Error("ledger not saved, nothing new is begun", "err", err)
 		w.record(status.Event{Reason: status.DiskLow, Severity: "error", Message: "the ledger cannot be written, so nothing new is begun: " + err.Error()})
 	}
-	w.saved = false
+	w.saved, w.failing = err == nil, err != nil
+	return w.saved
 }
 
 // observe gathers what the core looks at.
