@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,8 +47,26 @@ func startTry(t *testing.T, e *rig.Engine, image string, flags ...string) *try {
 	}
 	y.url = fmt.Sprintf("http://127.0.0.1:%d/", y.port)
 	y.write(t, "v1")
+	t.Cleanup(func() { endBelow(y.temp) })
 	y.start(t, flags...)
 	return y
+}
+
+// endBelow ends the ambassador that a --keep left running, where the test ended
+// before it was taken down: it is the one whose folders are below dir.
+func endBelow(dir string) {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range lines {
+		line, err := os.ReadFile(path)
+		if pid, bad := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && bad == nil && strings.Contains(string(line), "--run\x00"+dir) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	mounts, _ := filepath.Glob(filepath.Join(dir, "*/run/netns/*"))
+	folders, _ := filepath.Glob(filepath.Join(dir, "*/run/netns"))
+	for _, path := range append(mounts, folders...) {
+		_ = syscall.Unmount(path, syscall.MNT_DETACH)
+	}
 }
 
 func (y *try) start(t *testing.T, flags ...string) {
