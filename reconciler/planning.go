@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"slices"
+	"time"
 
 	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
@@ -72,6 +73,9 @@ func (w *worker) decide(in plan.Input, res plan.Result) {
 	}
 	switch {
 	case res.Hold != nil:
+		if w.last.Again.IsZero() && endsUnseen(res.Hold.Reason) {
+			w.last.Again = w.r.now().Add(heldLook)
+		}
 		w.held(was, res, in.Revision)
 		return
 	case res.NoChange:
@@ -92,6 +96,19 @@ func (w *worker) decide(in plan.Input, res plan.Result) {
 		return
 	}
 	w.begin0(ro)
+}
+
+// heldLook is how often a plan that something outside holds is made again.
+const heldLook = 5 * time.Second
+
+// endsUnseen says that a hold ends by what others do on this host: a container
+// that is not ours ends, a volume or network comes about, another app goes.
+func endsUnseen(r status.Reason) bool {
+	switch r {
+	case status.Foreign, status.VolumeInUse, status.VolumeMissing, status.NameConflict, status.PortConflict, status.RouteConflict:
+		return true
+	}
+	return false
 }
 
 // held reports a hard rule once per cause.
