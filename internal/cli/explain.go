@@ -77,7 +77,11 @@ func (a *app) explain(ctx context.Context, what string) (status.Explanation, err
 func explainLines(e status.Explanation, s style, now time.Time) []string {
 	out := []string{}
 	if e.Want != "" || e.Have != "" {
-		out = append(out, fmt.Sprintf("%s %s     %s %s", s.faint("want"), orElse(e.Want, "–"), s.faint("have"), orElse(e.Have, "–")))
+		line := fmt.Sprintf("%s %s     %s %s", s.faint("want"), orElse(revision(e.Want), "–"), s.faint("have"), orElse(revision(e.Have), "–"))
+		if e.Live && e.Want != e.Have {
+			line += s.faint(", and nothing that it uses changed since")
+		}
+		out = append(out, line)
 	}
 	wide := 0
 	for _, g := range e.Gates {

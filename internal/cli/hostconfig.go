@@ -160,9 +160,14 @@ func reloaded(now, next manifests.Host) (_ manifests.Host, kept []string) {
 		name      string
 		now, next any
 	}{
-		{"name", now.Name, next.Name}, {"state", now.State, next.State}, {"run", now.Run, next.Run}, {"engine", now.Engine, next.Engine},
-		{"network_pool", now.NetworkPool, next.NetworkPool}, {"api", now.API, next.API},
-		{"ambassador", now.Ambassador, next.Ambassador}, {"log.format", now.Log.Format, next.Log.Format},
+		{"name", now.Name, next.Name},
+		{"state", now.State, next.State},
+		{"run", now.Run, next.Run},
+		{"engine", now.Engine, next.Engine},
+		{"network_pool", now.NetworkPool, next.NetworkPool},
+		{"api", now.API, next.API},
+		{"ambassador", now.Ambassador, next.Ambassador},
+		{"log.format", now.Log.Format, next.Log.Format},
 	} {
 		if !reflect.DeepEqual(fixed.now, fixed.next) {
 			kept = append(kept, fixed.name)

@@ -17,7 +17,7 @@ func (a *app) renderCommand() *cobra.Command {
 interpolation, with everything that remora adds. JSON unless -o yaml.`,
 		Example: `  remora render shop
   remora render --path . -o yaml
-  remora render shop | jq '.[].HostConfig.Binds'`,
+  remora render shop | jq '.[].body.HostConfig.Mounts'`,
 		Args:              between(0, 1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(c *cobra.Command, args []string) error {

@@ -54,7 +54,7 @@ func (f *fixture) Plan(_ context.Context, req status.PlanRequest) (status.Plan, 
 }
 
 func (f *fixture) Render(context.Context, status.PlanRequest) ([]json.RawMessage, error) {
-	return []json.RawMessage{json.RawMessage(`{"Image":"web:v43","HostConfig":{"Binds":["/a:/b:ro"]}}`)}, nil
+	return []json.RawMessage{json.RawMessage(`{"name":"shop-web-1","body":{"Image":"web:v43","HostConfig":{"Binds":["/a:/b:ro"]}}}`)}, nil
 }
 
 func (f *fixture) Explain(_ context.Context, subject string) (status.Explanation, error) {
