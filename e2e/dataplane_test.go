@@ -55,7 +55,7 @@ func (k *knocker) once(ctx context.Context, e *rig.Engine, address string) {
 		}
 		return
 	}
-	defer conn.Close() //nolint:errcheck // the answer is read
+	defer conn.Close()
 	if err := question(conn, address); err != nil {
 		k.cut.Add(1)
 		k.lastCutReason.Store(err.Error())
@@ -74,7 +74,7 @@ func question(conn net.Conn, address string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // the status says enough
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return errors.New(resp.Status)
 	}

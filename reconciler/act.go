@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/remorahq/remora/internal/engine"
@@ -185,9 +186,7 @@ type execution struct {
 // merge brings the results into the worker, in its goroutine.
 func (e *execution) merge(w *worker) {
 	w.granted = e.granted || w.granted
-	for id, started := range e.healthy {
-		w.healthy[id] = started
-	}
+	maps.Copy(w.healthy, e.healthy)
 	for _, f := range e.results {
 		f(w)
 	}

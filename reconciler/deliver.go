@@ -91,9 +91,7 @@ func (r *Reconciler) prune(ctx context.Context, src manifests.Source, env string
 	for _, s := range res.Skipped {
 		in.NotPlaced = append(in.NotPlaced, s.App)
 	}
-	for i := range res.Apps {
-		in.Desired = append(in.Desired, res.Apps[i])
-	}
+	in.Desired = append(in.Desired, res.Apps...)
 	in.Ledger = r.ledgersOf(ctx, src.Name, env)
 	result := plan.Prune(in)
 	for _, a := range in.Ledger {

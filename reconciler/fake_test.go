@@ -438,12 +438,15 @@ func (c *memoryContent) Materialize(_ string, f manifests.File, m manifests.Moun
 	}
 	return c.Path(f, m)
 }
+
 func (*memoryContent) Inline(m manifests.Mount) (string, error) {
 	return "/blobs/inline-" + m.Content, nil
 }
+
 func (*memoryContent) DataDir(project, path string) (string, error) {
 	return "/data/" + project + path, nil
 }
+
 func (*memoryContent) Path(f manifests.File, m manifests.Mount) (string, error) {
 	if m.Kind == manifests.MountInline {
 		return "/blobs/inline-" + m.Content, nil
@@ -525,7 +528,7 @@ func (b *bench) run(ctx context.Context) (stop func()) {
 	b.engine.events <- engine.Event{Kind: engine.Resync}
 	go func() {
 		defer close(done)
-		_ = b.Reconciler.Run(ctx)
+		_ = b.Run(ctx)
 	}()
 	return func() { cancel(); <-done }
 }
@@ -560,7 +563,7 @@ func testApp(name, image string, port uint16) manifests.App {
 
 // app returns an app's status.
 func (b *bench) app(name string) status.App {
-	b.Reconciler.mu.Lock()
-	defer b.Reconciler.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	return b.views["production/"+name]
 }

@@ -39,7 +39,8 @@ func newTestStore(t *testing.T) *store {
 func TestStoreDamage(t *testing.T) {
 	s := newTestStore(t)
 	for _, a := range []ledger.App{
-		{Version: 1, Environment: "a--b", Name: "c", Revision: "old"}, {Version: 1, Environment: "a--b", Name: "c", Revision: "new"},
+		{Version: 1, Environment: "a--b", Name: "c", Revision: "old"},
+		{Version: 1, Environment: "a--b", Name: "c", Revision: "new"},
 		{Version: 1, Environment: "a", Name: "b--c", Revision: "other"},
 	} {
 		if err := s.saveApp(a); err != nil {

@@ -157,11 +157,7 @@ func (r *Reconciler) startLate(ctx context.Context) {
 
 // start runs f in a goroutine that Run waits for.
 func (r *Reconciler) start(ctx context.Context, f func(context.Context)) {
-	r.group.Add(1)
-	go func() {
-		defer r.group.Done()
-		f(ctx)
-	}()
+	r.group.Go(func() { f(ctx) })
 }
 
 // reportDamage tells what the ledger lost.

@@ -46,8 +46,8 @@ func TestDeafWorkerDoesNotBlockTheHolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer child.Close()
-	defer link.Close()
+	defer func() { _ = child.Close() }()
+	defer func() { _ = link.Close() }()
 	done := make(chan error, 1)
 	go func() {
 		var err error
@@ -90,7 +90,7 @@ func TestStateFolderGivesNoOtherFileAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for name, uid := range map[string]uint32{secret: 0, own: 65534, dir: 65534} {
 		var st unix.Stat_t
 		if err := unix.Stat(name, &st); err != nil || st.Uid != uid {

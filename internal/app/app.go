@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -112,9 +113,9 @@ func (a *App) later(name string, run func() error) {
 // takeDown runs the steps, last in, first out, and joins their errors.
 func (a *App) takeDown() error {
 	var errs []error
-	for i := len(a.cleanup) - 1; i >= 0; i-- {
-		if err := a.cleanup[i].run(); err != nil {
-			errs = append(errs, fmt.Errorf("stop %s: %w", a.cleanup[i].name, err))
+	for _, s := range slices.Backward(a.cleanup) {
+		if err := s.run(); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", s.name, err))
 		}
 	}
 	a.cleanup = nil

@@ -32,7 +32,7 @@ func listenForEver(t *testing.T, path string) {
 func starts(dir string) []int {
 	data, _ := os.ReadFile(filepath.Join(dir, "starts"))
 	var pids []int
-	for _, line := range strings.Fields(string(data)) {
+	for line := range strings.FieldsSeq(string(data)) {
 		if pid, err := strconv.Atoi(line); err == nil {
 			pids = append(pids, pid)
 		}

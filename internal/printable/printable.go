@@ -70,8 +70,8 @@ func deep(v reflect.Value) {
 			v.Set(copied(v.Elem()))
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			deep(v.Field(i))
+		for _, field := range v.Fields() {
+			deep(field)
 		}
 	case reflect.Slice, reflect.Array:
 		if v.Type().Elem().Kind() == reflect.Uint8 {

@@ -37,13 +37,21 @@ func TestDeep(t *testing.T) {
 	}
 	const bad, good = "\x1b[1A", "^[[1A"
 	v := outer{
-		&inner{bad, []byte(bad)}, []string{bad}, []inner{{Text: bad}}, map[string]inner{bad: {Text: bad}},
-		map[string]any{"a": []any{bad, 1}}, bad,
+		&inner{bad, []byte(bad)},
+		[]string{bad},
+		[]inner{{Text: bad}},
+		map[string]inner{bad: {Text: bad}},
+		map[string]any{"a": []any{bad, 1}},
+		bad,
 	}
 	Deep(&v)
 	want := outer{
-		&inner{good, []byte(bad)}, []string{good}, []inner{{Text: good}}, map[string]inner{good: {Text: good}},
-		map[string]any{"a": []any{good, 1}}, bad,
+		&inner{good, []byte(bad)},
+		[]string{good},
+		[]inner{{Text: good}},
+		map[string]inner{good: {Text: good}},
+		map[string]any{"a": []any{good, 1}},
+		bad,
 	}
 	if diff := cmp.Diff(want, v, cmp.AllowUnexported(outer{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -113,7 +113,7 @@ func (d *decoder) checkScalar(n *yaml.Node, t reflect.Type, path string) {
 	if n.ShortTag() == "!!null" {
 		return
 	}
-	if u, ok := reflect.New(t).Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](reflect.New(t)); ok {
 		if err := u.UnmarshalText([]byte(n.Value)); err != nil {
 			d.add(n, path, err.Error(), "")
 		}

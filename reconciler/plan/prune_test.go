@@ -41,7 +41,7 @@ func TestPrune(t *testing.T) {
 				Environment: "production", Folders: strings.Fields(tt.folders), NotPlaced: strings.Fields(tt.notPlaced),
 				Removed: strings.Fields(tt.removed), Confirmed: tt.confirmed,
 			}
-			for _, name := range strings.Fields(tt.runs) {
+			for name := range strings.FieldsSeq(tt.runs) {
 				in.Ledger = append(in.Ledger, ledger.App{Name: name, Services: map[string]*ledger.Service{"web": {}, "db": {}}})
 			}
 			if tt.same != "" {

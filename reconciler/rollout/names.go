@@ -61,7 +61,7 @@ func (t *turn) names() {
 		for _, d := range t.sets(name) {
 			for k := range d.Instances {
 				i := &d.Instances[k]
-				if c, ok := t.container(i); ok && c.Name == nice && !(d == serving && k == 0) {
+				if c, ok := t.container(i); ok && c.Name == nice && (d != serving || k != 0) {
 					free = false
 					t.rename(name, d, i, t.ownName(name, nice, d, i))
 				}

@@ -195,7 +195,7 @@ func (t *turn) monitoring() {
 	t.tend()
 	t.rest()
 	at := t.app.Rollout.Since.Add(t.monitorFor())
-	if t.now().Before(at) && !(t.obs.Hurry && t.obs.Superseded != "") {
+	if t.now().Before(at) && (!t.obs.Hurry || t.obs.Superseded == "") {
 		t.wakeAt(at)
 		return
 	}

@@ -23,19 +23,23 @@ func TestProbes(t *testing.T) {
 		{"worker", ledger.Release{Service: manifests.Service{Kind: manifests.KindWorker, Expose: []uint16{80}}}, nil},
 		{"image_expose_gates_nothing", ledger.Release{Service: manifests.Service{Kind: manifests.KindEndpoint}, Exposed: []uint16{80}}, nil},
 		{
-			"guess", ledger.Release{Service: manifests.Service{Kind: manifests.KindEndpoint, Expose: []uint16{80}}},
+			"guess",
+			ledger.Release{Service: manifests.Service{Kind: manifests.KindEndpoint, Expose: []uint16{80}}},
 			[]traffic.Probe{{Port: 80, Guess: true, Interval: time.Second, Timeout: 5 * time.Second, Rise: 2, Fall: 3}},
 		},
 		{
-			"guess_once_beside_a_healthcheck", ledger.Release{Service: manifests.Service{Kind: manifests.KindEndpoint, Expose: []uint16{80}}, Healthcheck: hc},
+			"guess_once_beside_a_healthcheck",
+			ledger.Release{Service: manifests.Service{Kind: manifests.KindEndpoint, Expose: []uint16{80}}, Healthcheck: hc},
 			[]traffic.Probe{{Port: 80, Guess: true, Once: true, Interval: time.Second, Timeout: 5 * time.Second, Rise: 2, Fall: 3}},
 		},
 		{
-			"tcp_connects_once", ledger.Release{Service: manifests.Service{Kind: manifests.KindEndpoint, Expose: []uint16{5432}, Ports: []manifests.Port{{Target: 5432, App: "tcp"}}}},
+			"tcp_connects_once",
+			ledger.Release{Service: manifests.Service{Kind: manifests.KindEndpoint, Expose: []uint16{5432}, Ports: []manifests.Port{{Target: 5432, App: "tcp"}}}},
 			[]traffic.Probe{{Port: 5432, Once: true, Interval: time.Second, Timeout: 5 * time.Second, Rise: 2, Fall: 3}},
 		},
 		{
-			"written", ledger.Release{Service: manifests.Service{
+			"written",
+			ledger.Release{Service: manifests.Service{
 				Kind: manifests.KindEndpoint, Expose: []uint16{80, 443}, Ports: []manifests.Port{{Target: 443}},
 				Probe: &manifests.Probe{HTTP: "/up", Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 2},
 			}, Healthcheck: hc},
