@@ -20,7 +20,8 @@ func Back(app ledger.App, service string, images ...map[string]bool) string {
 	}
 	now := Serving(&app, service)
 	if d := standing(s, now); d != nil {
-		if d.Frozen || d.Service.Standby.State == manifests.StandbyRunning {
+		// What still drains runs.
+		if d.Frozen || !d.Drained || d.Service.Standby.State == manifests.StandbyRunning {
 			return "instant"
 		}
 		return seconds(&d.Release)

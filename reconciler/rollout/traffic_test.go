@@ -140,7 +140,7 @@ func TestBack(t *testing.T) {
 	}{
 		{"nothing_before", &ledger.Service{Active: active}, nil, "never"},
 		{"paused", &ledger.Service{Active: active, Standby: &ledger.Deployed{Release: former, Frozen: true}}, nil, "instant"},
-		{"stopped", &ledger.Service{Active: active, Standby: &ledger.Deployed{Release: former}}, nil, "3s"},
+		{"stopped", &ledger.Service{Active: active, Standby: &ledger.Deployed{Release: former, Drained: true}}, nil, "3s"},
 		{"image_kept", &ledger.Service{Active: active, Promoted: []ledger.Release{active.Release, former}}, nil, "3s"},
 		{"image_gone", &ledger.Service{Active: active, Promoted: []ledger.Release{active.Release, former}}, []map[string]bool{{}}, "pull"},
 		{"image_there", &ledger.Service{Active: active, Promoted: []ledger.Release{former}}, []map[string]bool{{"web@sha256:aa": true}}, "3s"},
