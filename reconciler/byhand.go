@@ -50,7 +50,8 @@ func (d *dying) hears(e engine.Event, active func(container string) bool, now ti
 		d.timer.Reset(signalGrace)
 		return true
 	}
-	return false
+	_, waits = d.due[e.Container] // such as its networks, which it leaves
+	return waits
 }
 
 // take returns those that waited long enough.

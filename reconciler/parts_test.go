@@ -652,6 +652,9 @@ func TestDying(t *testing.T) {
 		if !hears(engine.EventDie, "killed") || !hears(engine.EventDie, "stopped") {
 			t.Error("an end after a signal does not wait")
 		}
+		if !hears(engine.EventOther, "stopped") {
+			t.Error("what follows an end makes it seen too early")
+		}
 		hears(engine.EventStop, "stopped")
 		<-time.After(signalGrace / 2)
 		if got := d.take(time.Now()); len(got) != 0 {
