@@ -256,7 +256,7 @@ func (e *execution) touch(ctx context.Context, a rollout.Action, eng Engine) (er
 
 // ignoreGone forgives the removal or the end of what is gone already.
 func ignoreGone(kind rollout.Kind, err error) error {
-	if errors.Is(err, engine.ErrNotFound) && (kind == rollout.Remove || kind == rollout.Stop || kind == rollout.Kill) {
+	if errors.Is(err, engine.ErrNotFound) && (kind == rollout.Remove || kind == rollout.Stop || kind == rollout.Kill || kind == rollout.Rename) {
 		return nil
 	}
 	return err

@@ -102,6 +102,10 @@ func stepText(s ledger.WaveStep) string {
 	return "switched"
 }
 
+// failing is how many failed checks in a row make a container that never was
+// good one that is not well.
+const failing = 3
+
 // judgeService gives the reason why a service is not well; none if it is.
 func (t *turn) judgeService(name string, s *ledger.Service) (status.Health, status.Reason, string) {
 	if s.Active == nil {
@@ -126,7 +130,7 @@ func (t *turn) judgeService(name string, s *ledger.Service) (status.Health, stat
 		case c.Health == "unhealthy":
 			return status.Degraded, status.HealthCheckFailed, name + " is " + unhealthy(&c)
 		}
-		if e, ok := t.endpoint(name, s.Active, &c); ok && e.Warm && !e.Good {
+		if e, ok := t.endpoint(name, s.Active, &c); ok && !e.Good && (e.Warm || e.Failures >= failing) {
 			return status.Degraded, status.HealthCheckFailed, name + ": " + probeFailure(e)
 		}
 	}
