@@ -23,6 +23,9 @@ type App struct {
 	// Tree identifies everything the app was loaded from: a hash over its
 	// files, what they include and extend, and the host inputs.
 	Tree string `json:"tree"`
+	// Variables are those that the app was loaded with, by name, as
+	// [status.HashVariable] of their values.
+	Variables map[string]string `json:"variables,omitempty"`
 	// Live says that the source is a local folder: binds are the folder
 	// itself.
 	Live bool `json:"live,omitempty"`

@@ -23,6 +23,9 @@ func (w *worker) show(d rollout.Decision, containers containerSet) {
 		Pinned: w.app.Pin != nil, Suspended: w.app.Suspended != nil, NextRetry: w.nextRetry(),
 		Rollout: rolloutView(w.app.Rollout), Judged: w.judged,
 	}
+	if w.desired != nil && w.desired.app != nil {
+		v.Variables = w.desired.app.Variables
+	}
 	w.overlay(&v)
 	v.Warnings = w.warnings("")
 	wanted := w.wantedTags()

@@ -31,8 +31,7 @@ func (a *app) waitCommand() *cobra.Command {
 		Use:   "wait APP (--rev REV | --set VAR=VALUE)",
 		Short: "wait until a commit is live and healthy here; made for CI",
 		Long: `Waits until a revision, or one that came after it, is live and healthy here, or
-until the services run the value that a variable was set to: VALUE is compared
-with what status shows as WANTED and RUNNING.
+until a commit that sets a variable to that value is.
 
 The last line says how it stands. Exit codes:
   0  live and healthy
@@ -54,11 +53,11 @@ The last line says how it stands. Exit codes:
 			case rev != "" && (len(w.rev) < 7 || !isHex(w.rev)):
 				return usage("--rev %s: write seven or more digits of a commit", rev)
 			case set != "":
-				_, value, ok := strings.Cut(set, "=")
-				if !ok || value == "" {
+				name, value, ok := strings.Cut(set, "=")
+				if !ok || name == "" {
 					return usage("--set %s: write VAR=VALUE", set)
 				}
-				w.value = value
+				w.variable, w.value = name, value
 			}
 			return a.wait(c.Context(), &w, timeout)
 		},
@@ -168,7 +167,7 @@ func heldSentence(e status.Explanation) string {
 
 // waiter judges one status after the other. It does no I/O.
 type waiter struct {
-	arg, rev, value string
+	arg, rev, variable, value string
 	// app is env/app, once known; wanted says that the value was wanted.
 	app    string
 	wanted bool
@@ -211,8 +210,8 @@ func (w *waiter) judge(h status.Host) *verdict {
 	w.app = sub.app
 	for _, a := range h.Apps {
 		if status.MatchApp(sub.app, a.Environment, a.Name) {
-			if w.value != "" {
-				return w.judgeValue(a, sub.service)
+			if w.variable != "" {
+				return w.judgeValue(a)
 			}
 			return w.judgeRevision(a, sourceOf(h, a))
 		}
@@ -263,37 +262,20 @@ func digits(revision string) string {
 	return abbreviate(revision)
 }
 
-// judgeValue waits for the services that want the value.
-func (w *waiter) judgeValue(a status.App, service string) *verdict {
-	var want []status.Service
-	for _, s := range a.Services {
-		if s.Wanted == w.value && (service == "" || s.Name == service) {
-			want = append(want, s)
+// judgeValue waits until the app is loaded with the variable's value, and then
+// for the app.
+func (w *waiter) judgeValue(a status.App) *verdict {
+	set := w.variable + "=" + w.value
+	if a.Variables[w.variable] != status.HashVariable(w.value) {
+		if w.wanted {
+			return &verdict{waitSuperseded, set + " is no longer wanted"}
 		}
-	}
-	switch {
-	case len(want) == 0 && w.wanted:
-		return &verdict{waitSuperseded, w.value + " is no longer wanted"}
-	case len(want) == 0:
-		w.now = "no service wants " + w.value + " yet"
+		w.now = set + " is not wanted yet"
 		return nil
 	}
 	w.wanted, w.now = true, describe(a)
-	live := a.Rollout == nil
-	for _, s := range want {
-		oneShot := s.Kind == "one-shot"
-		live = live && s.Sync == status.Synced && s.Health == status.Healthy && (s.Running == w.value || oneShot)
-	}
-	if live && a.Reason.Open() {
-		return &verdict{exitOK, w.value + " is live and healthy"}
-	}
-	if a.Rollout != nil {
-		return nil
-	}
-	for _, s := range want {
-		if v := stuck(a, s.Reason, s.Message); v != nil {
-			return v
-		}
+	if a.Sync == status.Synced && a.Health == status.Healthy && a.Rollout == nil && a.Reason.Open() {
+		return &verdict{exitOK, set + " is live and healthy"}
 	}
 	return stuck(a, a.Reason, a.Message)
 }

@@ -52,12 +52,12 @@ func TestWaiterJudges(t *testing.T) {
 		"load_failed":        {waiter{arg: "shop", rev: "67e2c98a"}, reason(status.LoadFailed), waitHeld},
 		"registry_away":      {waiter{arg: "shop", rev: "67e2c98a"}, reason(status.RegistryUnavailable), still},
 		"no_app_yet":         {waiter{arg: "store", rev: "67e2c98a"}, nil, still},
-		"value_rolled_back":  {waiter{arg: "shop", value: "v44"}, nil, waitRolledBack},
-		"value_live":         {waiter{arg: "shop", value: "v44"}, live, exitOK},
-		"value_rolling":      {waiter{arg: "shop", value: "v44"}, rolling, still},
-		"value_not_yet":      {waiter{arg: "shop", value: "v45"}, nil, still},
-		"value_superseded":   {waiter{arg: "shop", value: "v43.9", wanted: true}, nil, waitSuperseded},
-		"value_of_a_service": {waiter{arg: "shop/postgres", value: "16.4"}, live, exitOK},
+		"value_rolled_back":  {waiter{arg: "shop", variable: "WEB_TAG", value: "v44"}, nil, waitRolledBack},
+		"value_live":         {waiter{arg: "shop", variable: "WEB_TAG", value: "v44"}, live, exitOK},
+		"value_rolling":      {waiter{arg: "shop", variable: "WEB_TAG", value: "v44"}, rolling, still},
+		"value_not_yet":      {waiter{arg: "shop", variable: "WEB_TAG", value: "v45"}, nil, still},
+		"value_superseded":   {waiter{arg: "shop", variable: "WEB_TAG", value: "v43", wanted: true}, nil, waitSuperseded},
+		"value_of_another":   {waiter{arg: "shop", variable: "DB_TAG", value: "v44"}, live, still},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := rolledBack(now)

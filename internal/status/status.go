@@ -134,17 +134,20 @@ type App struct {
 	// Judged is the source's revision that Sync and Reason speak of: the app was
 	// loaded and planned by it. Revision is the one whose rollout was promoted
 	// last, which a commit that changes nothing of the app does not move.
-	Judged     string      `json:"judged,omitempty"`
-	Sync       Sync        `json:"sync"`
-	Health     Health      `json:"health"`
-	Reason     Reason      `json:"reason"`
-	Message    string      `json:"message,omitempty"`
-	Since      time.Time   `json:"since"`
-	Conditions []Condition `json:"conditions,omitempty"`
-	Rollout    *Rollout    `json:"rollout,omitempty"`
-	Services   []Service   `json:"services"`
-	Pinned     bool        `json:"pinned,omitempty"`
-	Suspended  bool        `json:"suspended,omitempty"`
+	Judged string `json:"judged,omitempty"`
+	// Variables of the manifest in force, by name, as [HashVariable] of their
+	// values: who knows a value can tell whether it is wanted, nobody else.
+	Variables  map[string]string `json:"variables,omitempty"`
+	Sync       Sync              `json:"sync"`
+	Health     Health            `json:"health"`
+	Reason     Reason            `json:"reason"`
+	Message    string            `json:"message,omitempty"`
+	Since      time.Time         `json:"since"`
+	Conditions []Condition       `json:"conditions,omitempty"`
+	Rollout    *Rollout          `json:"rollout,omitempty"`
+	Services   []Service         `json:"services"`
+	Pinned     bool              `json:"pinned,omitempty"`
+	Suspended  bool              `json:"suspended,omitempty"`
 	// Warnings are what loading said of the app as a whole without stopping it.
 	Warnings []string `json:"warnings,omitempty"`
 	// NextRetry is when a failed reconcile of this app is tried again.

@@ -87,6 +87,10 @@ func (a *app) load(ctx context.Context) (out *manifests.App) {
 func (a *app) convert(project *types.Project) *manifests.App {
 	out := &manifests.App{
 		Source: a.req.Source, Environment: a.req.Environment, Name: a.name, Project: a.project, Live: a.live(),
+		Variables: map[string]string{},
+	}
+	for name, value := range a.vars {
+		out.Variables[name] = status.HashVariable(value)
 	}
 	c := converter{app: a, project: project, out: out}
 	c.run()
