@@ -65,11 +65,8 @@ func (e *execution) network(ctx context.Context) error {
 		return err
 	}
 	info, _, _ := e.r.world.state()
-	rolloutID := ""
-	if e.app.Rollout != nil {
-		rolloutID = e.app.Rollout.ID
-	}
-	e.results = append(e.results, func(w *worker) { w.networked = networkedFor{info.Start, rolloutID} })
+	made := networkedFor{info.Start, networksOf(e.app)}
+	e.results = append(e.results, func(w *worker) { w.networked = made })
 	return nil
 }
 

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -250,4 +251,40 @@ func (r *Reconciler) freeAddresses(owner string) error {
 		plan.ForgetAddresses(h, r.now())
 		return nil
 	})
+}
+
+// networksOf identifies what ensureNetworks makes for an app: its networks,
+// its volumes, and which services have an address where.
+func networksOf(app appLedger) string {
+	networks, volumes, releases := wantedOf(app)
+	var addressed []string
+	for _, rel := range releases {
+		for _, n := range networks {
+			if plan.HasServiceAddress(rel.Service, n.Key) {
+				addressed = append(addressed, rel.Service.Name+"@"+n.Key)
+			}
+		}
+	}
+	slices.Sort(addressed)
+	text, err := json.Marshal([]any{networks, volumes, addressed})
+	if err != nil { // plain values only: cannot be
+		panic(fmt.Sprintf("identify networks: %v", err))
+	}
+	return string(text)
+}
+
+// stand says that the networks and volumes of a rollout are on the engine, as
+// it was read for the plan.
+func stand(ro *ledger.Rollout, in plan.Input) bool {
+	for _, n := range ro.Networks {
+		if !slices.ContainsFunc(in.Networks, func(o engine.Network) bool { return o.Name == n.Name }) {
+			return false
+		}
+	}
+	for _, v := range ro.Volumes {
+		if !slices.ContainsFunc(in.Volumes, func(o engine.Volume) bool { return o.Name == v.Name }) {
+			return false
+		}
+	}
+	return true
 }

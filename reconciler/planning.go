@@ -95,7 +95,7 @@ func (w *worker) decide(in plan.Input, res plan.Result) {
 		w.planDue = true
 		return
 	}
-	w.begin0(ro)
+	w.beginRollout(ro, in)
 }
 
 // heldLook is how often a plan that something outside holds is made again.
@@ -185,12 +185,31 @@ func (w *worker) claimed(in plan.Input, keys []string) bool {
 	return plan.PortsGiven(&in.Host, in.App)
 }
 
-// begin0 begins a rollout.
-func (w *worker) begin0(ro *ledger.Rollout) {
+// beginRollout begins a rollout. What was looked up for its plan just now,
+// images, networks and volumes, is not looked up again.
+func (w *worker) beginRollout(ro *ledger.Rollout, in plan.Input) {
 	w.failures, w.pulled = map[string]rollout.Failed{}, map[string]bool{}
+	if in.Networks != nil {
+		w.pulled = present(ro)
+	}
+	if !stand(ro, in) {
+		w.networked = networkedFor{}
+	}
 	w.granted, w.waiting = false, ""
 	w.app = rollout.Begin(w.app, *ro, w.r.now())
 	w.saved = false
+}
+
+// present are the images of a rollout that were on the engine when it was
+// planned.
+func present(ro *ledger.Rollout) map[string]bool {
+	out := map[string]bool{}
+	for _, c := range ro.Changes {
+		if c.To != nil && c.To.ImageID != "" {
+			out[c.To.Reference()] = true
+		}
+	}
+	return out
 }
 
 // learnImage completes a release with what its image says of itself, once the

@@ -58,7 +58,7 @@ func (w *worker) goBack(c status.Command, in plan.Input, res plan.Result) (statu
 	ro := res.Rollout(in, c.Actor, c.Reason)
 	ro.Revision = w.app.Revision
 	w.planDue = false
-	w.begin0(ro)
+	w.beginRollout(ro, in)
 	w.note(c, status.Pinned, "rolled back "+sentence(left))
 	return status.Answer{
 		RunID: ro.ID, Message: w.id + " goes back: " + sentence(moves),
@@ -184,7 +184,7 @@ func (w *worker) restart(_ context.Context, c status.Command) (status.Answer, er
 	}
 	ro := res.Rollout(in, c.Actor, c.Reason)
 	ro.Revision = w.app.Revision
-	w.begin0(ro)
+	w.beginRollout(ro, in)
 	w.note(c, status.Progressing, "restarted")
 	return status.Answer{RunID: ro.ID, Message: subject(w.id, c.Service) + " gets fresh containers of the same release", Ends: "ends by itself"}, nil
 }

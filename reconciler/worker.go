@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/remorahq/remora/internal/status"
@@ -90,8 +91,9 @@ type letter struct {
 	question bool
 }
 
-// networkedFor is a start of the engine and a rollout, or none.
-type networkedFor struct{ engineStart, rollout string }
+// networkedFor is a start of the engine, and the networks, volumes and service
+// addresses that an app wants; see networksOf.
+type networkedFor struct{ engineStart, networks string }
 
 // desired is what a revision wants of the app, or why that is not known.
 type desired struct {
@@ -264,8 +266,11 @@ func (w *worker) step(ctx context.Context) rollout.Decision {
 	if !w.saved && w.due(d, containers) && !w.save() {
 		d.Changed, d.Wake = false, earliest(d.Wake, w.r.now().Add(time.Second))
 	}
-	if w.saved {
+	switch {
+	case w.saved:
 		w.offerTraffic(containers)
+		w.act(ctx, d.Actions)
+	case !slices.ContainsFunc(d.Actions, leavesTrace):
 		w.act(ctx, d.Actions)
 	}
 	w.settleOOM(containers)
@@ -288,11 +293,17 @@ func (w *worker) changed(app ledger.App) {
 // due says that the ledger must be on disk by now: an action begins, the
 // ambassador is told something, or nothing follows.
 func (w *worker) due(d rollout.Decision, containers containerSet) bool {
-	if len(d.Actions) > 0 || !d.Changed {
+	if !d.Changed || slices.ContainsFunc(d.Actions, leavesTrace) {
 		return true
 	}
 	_, same := w.traffic(containers)
 	return !same
+}
+
+// leavesTrace says that an action changes what the ledger speaks of: to ask, to
+// fetch an image or to run a check does not.
+func leavesTrace(a rollout.Action) bool {
+	return a.Kind != rollout.Acquire && a.Kind != rollout.Pull && a.Kind != rollout.Health
 }
 
 // save writes the ledger and says whether it could. While that fails nothing
@@ -344,7 +355,7 @@ func needsTraffic(ro *ledger.Rollout) bool {
 // the engine's last start.
 func (w *worker) isNetworked(engineStart string) bool {
 	if w.app.Rollout != nil {
-		return w.networked == networkedFor{engineStart, w.app.Rollout.ID}
+		return w.networked == networkedFor{engineStart, networksOf(w.app)}
 	}
 	return w.networked.engineStart == engineStart
 }
