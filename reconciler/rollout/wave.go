@@ -124,6 +124,21 @@ func (t *turn) inWave(w *ledger.Wave, f func(name string, c *ledger.Change)) {
 	}
 }
 
+// answersSoon says that every container of d answers the ambassador and has
+// only just started, so that its HEALTHCHECK is all that is waited for.
+func (t *turn) answersSoon(name string, d *ledger.Deployed) bool {
+	for k := range d.Instances {
+		c, ok := t.container(&d.Instances[k])
+		if !ok || t.now().Sub(c.Started) > soonReady {
+			return false
+		}
+		if e, ok := t.endpoint(name, d, &c); !ok || !e.Warm {
+			return false
+		}
+	}
+	return len(d.Instances) > 0
+}
+
 // early says that a change's containers start before the switch.
 func (t *turn) early(name string, c *ledger.Change) bool {
 	return c.Action == ledger.Scale || t.style(name) == beside
@@ -150,13 +165,20 @@ func (t *turn) starting(w *ledger.Wave) {
 	}
 }
 
-// warming waits until all that starts before the switch is ready. What a
-// standby is about to replace is disarmed meanwhile: the standby is ready in
-// some milliseconds, and the engine takes as long to change a policy.
+// soonReady is how long after its start a candidate that answers is taken to be
+// ready any moment.
+const soonReady = 2 * time.Second
+
+// warming waits until all that starts before the switch is ready. What is about
+// to be replaced is disarmed meanwhile where that is a matter of milliseconds:
+// the engine takes as long to change a policy.
 func (t *turn) warming(w *ledger.Wave) {
 	t.endpoints(w, func(name string, c *ledger.Change) {
-		if c.FromStandby && !c.Switched && t.style(name) == beside {
-			c.Disarmed = true
+		if c.Switched || t.style(name) != beside {
+			return
+		}
+		c.Disarmed = c.FromStandby || len(w.After) == 0 && t.answersSoon(name, c.To)
+		if c.Disarmed {
 			t.disarm(name, t.service(name).Active)
 		}
 	})
