@@ -55,15 +55,18 @@ func run(t rig.TB, s settings) {
 	}
 	v := f.judge(t)
 	fmt.Print(v.Explain())
-	fmt.Printf("meanwhile the slowest answer of a program beside remora, reached directly and never switched, took %d ms\n", f.machine(t).Milliseconds())
+	machine := f.machine(t).Milliseconds()
+	fmt.Printf("meanwhile the slowest answer of a program beside remora, reached directly and never switched, took %d ms\n", machine)
 	failed := !v.OK()
 	if share := float64(v.Unsafe) / float64(max(1, v.Sent)); share < minUnsafe || f.conns < minConns {
 		failed = true
 		fmt.Printf("the load is too easy: %.0f %% not to be replayed over %d connections\n", 100*share, f.conns)
 	}
-	if v.Max.Milliseconds() > s.maxMS {
-		failed = true
-		fmt.Printf("the slowest answer took %d ms, more than %d\n", v.Max.Milliseconds(), s.maxMS)
+	if slowest := v.Max.Milliseconds(); slowest > s.maxMS {
+		// What nothing between a client and a program exceeded in the same run
+		// is no fault of what stands between them.
+		failed = failed || slowest > machine
+		fmt.Printf("the slowest answer took %d ms, more than %d; the machine alone took %d\n", slowest, s.maxMS, machine)
 	}
 	if v.Rate() < float64(s.rate) {
 		failed = true
