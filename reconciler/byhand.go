@@ -24,9 +24,14 @@ type dying struct {
 }
 
 func newDying() *dying {
+	return &dying{signalled: map[string]time.Time{}, due: map[string]time.Time{}, timer: stopped()}
+}
+
+// stopped is a timer that fires only after a Reset.
+func stopped() *time.Timer {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
-	return &dying{signalled: map[string]time.Time{}, due: map[string]time.Time{}, timer: t}
+	return t
 }
 
 // hears takes what an event says of an active container's end, and says

@@ -102,8 +102,9 @@ func (k *tableKeeper) run(ctx context.Context, hold <-chan struct{}) {
 		return
 	case <-hold:
 	}
-	pause := time.NewTimer(0)
+	pause := stopped()
 	defer pause.Stop()
+	k.wake()
 	again := firstPush
 	for {
 		select {

@@ -122,8 +122,9 @@ func newWorker(r *Reconciler, env, name string, app ledger.App) *worker {
 // run works until ctx ends, and then waits for what it started.
 func (w *worker) run(ctx context.Context) {
 	defer close(w.done)
-	timer := time.NewTimer(0)
+	timer := stopped()
 	defer timer.Stop()
+	w.wake()
 	for {
 		select {
 		case <-ctx.Done():
