@@ -22,7 +22,7 @@ import (
 func serviceNetwork(t *testing.T) netns.Spec {
 	t.Helper()
 	if err := netns.Supported(); err != nil {
-		t.Skipf("needs the right to make namespaces: %v", err)
+		t.Fatalf("run as root: the test makes namespaces: %v", err)
 	}
 	n := rand.IntN(1 << 16)
 	attrs := netlink.NewLinkAttrs()

@@ -529,7 +529,7 @@ func TestSecondHolderIsRefused(t *testing.T) {
 
 func TestWorkerHasNoRights(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root has rights to give up")
+		t.Fatal("run as root: only root has rights to give up")
 	}
 	p := start(t, t.TempDir())
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.workers()[0]))

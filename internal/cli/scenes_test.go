@@ -129,7 +129,7 @@ func rolledBack(now time.Time) status.Host {
 			{
 				Source: "main", Environment: "production", Name: "shop", Revision: "main@sha1:1c0ffee1", Judged: "main@sha1:67e2c98a",
 				Variables: map[string]string{"WEB_TAG": status.HashVariable("v44")},
-				Sync: status.OutOfSync, Health: status.Healthy, Reason: status.RolledBack, Message: "v44 failed: GET /up 500 x6", Since: now.Add(-4 * time.Minute),
+				Sync:      status.OutOfSync, Health: status.Healthy, Reason: status.RolledBack, Message: "v44 failed: GET /up 500 x6", Since: now.Add(-4 * time.Minute),
 				Services: []status.Service{
 					{Name: "migrate", Kind: "one-shot", Running: "done", Wanted: "v44", Traffic: -1, Sync: status.Synced, Health: status.Healthy, Reason: status.RolledBack, Back: "never", Since: now.Add(-9 * 24 * time.Hour)},
 					{Name: "postgres", Kind: "endpoint", Running: "16.4", Wanted: "16.4", Traffic: 100, Sync: status.Synced, Health: status.Healthy, Reason: status.RolledBack, Back: "never", Since: now.Add(-9 * 24 * time.Hour)},
