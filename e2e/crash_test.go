@@ -51,9 +51,21 @@ func crashAtEveryStep(t *testing.T, line rig.Line, compose string) {
 	}
 }
 
-// crashDuring commits a release under an agent that dies at a step, and then
-// starts one that does not. It says whether the first one died.
+// crashDuring has an agent die at a step of a release, and then starts one
+// that does not. It says whether the first one died.
 func crashDuring(t *testing.T, h *host.Host, tag string, step int) (died bool) {
+	t.Helper()
+	died = cutOff(t, h, tag, step)
+	if !died {
+		stopAgent(t, h)
+	}
+	h.StartAgent(t)
+	return died
+}
+
+// cutOff commits a release under an agent that dies at a step, and says
+// whether it did, or had rolled it out before.
+func cutOff(t *testing.T, h *host.Host, tag string, step int) (died bool) {
 	t.Helper()
 	stopAgent(t, h)
 	self, err := os.Executable()
@@ -61,15 +73,9 @@ func crashDuring(t *testing.T, h *host.Host, tag string, step int) (died bool) {
 		t.Fatal(err)
 	}
 	h.SetAgent([]string{self, "crashing-agent"}, []string{fmt.Sprintf("%s=%d", crashStep, step)})
+	defer h.SetAgent(nil, nil)
 	h.Set(t, "shop", map[string]string{"WEB_TAG": tag})
-	p := h.SpawnAgent(t)
-	died = diesOrSettles(t, h, p, tag)
-	h.SetAgent(nil, nil)
-	if !died {
-		stopAgent(t, h)
-	}
-	h.StartAgent(t)
-	return died
+	return diesOrSettles(t, h, h.SpawnAgent(t), tag)
 }
 
 // diesOrSettles waits until the agent dies or has rolled the release out.
@@ -138,17 +144,7 @@ func TestEngineRestartedAtEveryStepOfStopFirst(t *testing.T) {
 
 func engineRestartDuring(t *testing.T, h *host.Host, tag string, step int) (died bool) {
 	t.Helper()
-	stopAgent(t, h)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.SetAgent([]string{self, "crashing-agent"}, []string{fmt.Sprintf("%s=%d", crashStep, step)})
-	h.Set(t, "shop", map[string]string{"WEB_TAG": tag})
-	p := h.SpawnAgent(t)
-	died = diesOrSettles(t, h, p, tag)
-	h.SetAgent(nil, nil)
-	if !died {
+	if !cutOff(t, h, tag, step) {
 		return false
 	}
 	h.Engine.Restart(t)
