@@ -6,6 +6,7 @@ MODULE    := github.com/remorahq/remora
 BIN       := bin
 N         ?= 200
 FUZZTIME  ?= 30s
+BENCH_SECONDS ?= 3
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)
@@ -21,7 +22,7 @@ UNIT = $$(go list ./... | grep -v '^$(MODULE)/e2e')
 LINT = "$$(go run ./e2e/prepare -lint)/golangci-lint"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test race e2e fuzz lint fmt tidy check torture bench-deploy prerequisites rig
+.PHONY: help demo build test race e2e fuzz lint fmt tidy check torture bench-deploy bench-ambassador prerequisites rig
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -71,6 +72,10 @@ torture: prerequisites build ## N (200) switches and rollbacks under mixed load,
 
 bench-deploy: prerequisites build ## deploy and rollback times beside Docker's own
 	@go run ./e2e/benchdeploy -bin $(BIN)
+
+bench-ambassador: build ## CPU and memory of the ambassador beside HAProxy, nginx, Caddy and httputil
+	@.ci/prerequisites haproxy:haproxy nginx:nginx-light caddy:caddy wrk:wrk h2load:nghttp2-client taskset:util-linux
+	@go run ./e2e/benchambassador -bin $(BIN) -seconds $(BENCH_SECONDS)
 
 prerequisites:
 	@.ci/prerequisites
