@@ -5,7 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -131,7 +131,7 @@ func reverseProxy(args []string) error {
 		return err
 	}
 	access := bufio.NewWriterSize(f, 64<<10)
-	lines := log.New(access, "", log.LstdFlags)
+	lines := slog.New(slog.NewTextHandler(access, nil))
 	target := &url.URL{Scheme: "http", Host: "127.0.0.1:" + backend}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target); r.SetXForwarded() },
@@ -139,7 +139,7 @@ func reverseProxy(args []string) error {
 	}
 	return http.ListenAndServe("127.0.0.1:"+port, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		proxy.ServeHTTP(w, r)
-		lines.Printf("%s %s %s", r.RemoteAddr, r.Method, r.URL)
+		lines.Info("served", "client", r.RemoteAddr, "method", r.Method, "url", r.RequestURI)
 	}))
 }
 
