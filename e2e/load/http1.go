@@ -5,93 +5,127 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// pollTime is how long a backend takes to answer a long poll.
+const pollTime = 600 * time.Millisecond
 
 // http1 is a keep-alive connection.
 type http1 struct {
 	wire
-	out     bytes.Buffer
-	chunked bool
+	out bytes.Buffer
 }
 
 func (h *http1) open(string) (string, error) { return "", nil }
 
-func (h *http1) exchange(id string) (string, error) {
+func (h *http1) exchange(id string) (reply, error) {
 	body := h.body(id)
-	h.request(id, body)
+	werr := h.request(id, body)
 	// An answer that came before all was written is read all the same: it says
 	// more than the error of the write.
-	_, werr := h.conn.Write(h.out.Bytes())
-	resp, err := http.ReadResponse(h.in, nil)
+	resp, err := h.response(werr)
 	if err != nil {
-		if werr != nil {
-			err = werr
-		}
-		return "", fmt.Errorf("no answer: %w", err)
+		return reply{}, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	version := resp.Header.Get("X-Version")
+	got := reply{version: resp.Header.Get("X-Version"), closing: resp.Close}
 	switch {
 	case err != nil:
-		return version, fmt.Errorf("answer cut short after %d bytes: %w", len(text), err)
-	case werr != nil:
-		return version, fmt.Errorf("write: %w (answered %s)", werr, resp.Status)
+		return got, failf(Truncated, "answer cut short after %d bytes: %w", len(text), err)
 	case resp.StatusCode != http.StatusOK:
-		return version, fmt.Errorf("status %d: %.80s", resp.StatusCode, text)
-	case resp.Close:
-		return version, h.judgeThenClose(id, body, text)
+		return got, failf(Status(resp.StatusCode), "status %d: %.80s", resp.StatusCode, text)
+	case werr != nil:
+		return got, fmt.Errorf("write: %w (answered %s)", werr, resp.Status)
 	}
-	return version, h.judge(id, body, text)
+	return got, h.judge(id, body, text)
 }
 
-// judgeThenClose is judge for a connection that the server will not keep; the
-// next request makes another.
-func (h *http1) judgeThenClose(id string, body, text []byte) error {
-	if err := h.judge(id, body, text); err != nil {
-		return err
+// response reads an answer's head. Once a byte of it came, its end is a
+// truncation.
+func (w *wire) response(werr error) (*http.Response, error) {
+	if _, err := w.in.Peek(1); err != nil {
+		if werr != nil {
+			err = werr
+		}
+		return nil, fmt.Errorf("no answer: %w", err)
 	}
-	return fmt.Errorf("the server closes a keep-alive connection")
+	resp, err := http.ReadResponse(w.in, nil)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET):
+		return nil, failf(Truncated, "answer's head cut short: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	return resp, nil
 }
 
 func (h *http1) body(id string) []byte {
-	if h.Kind == Get {
+	if h.bodiless() {
 		return nil
 	}
 	return bytes.Repeat([]byte(id+"\n"), h.Size/(len(id)+1)+1)[:h.Size]
 }
 
-// request puts the request together, so that it goes out in one write.
-func (h *http1) request(id string, body []byte) {
-	h.out.Reset()
-	method := "POST"
-	if h.Kind == Get {
-		method = "GET"
-	}
-	fmt.Fprintf(&h.out, "%s %s HTTP/1.1\r\nHost: load\r\nX-Request-ID: %s\r\n", method, h.Path, id)
+func (h *http1) bodiless() bool { return h.Kind == Get || h.Kind == Poll }
+
+// method is the one of the kind's requests.
+func (g *Group) method() string {
 	switch {
-	case h.Kind == Get:
+	case g.Kind == Put:
+		return http.MethodPut
+	case g.Kind.Replayable():
+		return http.MethodGet
+	}
+	return http.MethodPost
+}
+
+// request sends the request, in one write where it has no pauses.
+func (h *http1) request(id string, body []byte) error {
+	h.out.Reset()
+	fmt.Fprintf(&h.out, "%s %s HTTP/1.1\r\nHost: load\r\nX-Request-ID: %s\r\n", h.method(), h.Path, id)
+	switch {
+	case h.bodiless():
 		h.out.WriteString("\r\n")
-	case h.Kind == Upload && h.turn():
-		h.out.WriteString("Transfer-Encoding: chunked\r\n\r\n")
-		for chunk := range slices.Chunk(body, 4<<10) {
-			fmt.Fprintf(&h.out, "%x\r\n%s\r\n", len(chunk), chunk)
-		}
-		h.out.WriteString("0\r\n\r\n")
+	case h.Kind == Chunked:
+		return h.inChunks(body)
 	default:
 		fmt.Fprintf(&h.out, "Content-Length: %d\r\n\r\n%s", len(body), body)
 	}
+	return h.flush()
 }
 
-// turn says whether this upload is a chunked one: every other is.
-func (h *http1) turn() bool {
-	h.chunked = !h.chunked
-	return h.chunked
+func (h *http1) flush() error {
+	_, err := h.conn.Write(h.out.Bytes())
+	h.out.Reset()
+	return err
+}
+
+// piece is the size of a chunk.
+const piece = 4 << 10
+
+func (h *http1) inChunks(body []byte) error {
+	h.out.WriteString("Transfer-Encoding: chunked\r\n\r\n")
+	for chunk := range slices.Chunk(body, piece) {
+		if h.Pause > 0 {
+			if err := h.flush(); err != nil {
+				return err
+			}
+			time.Sleep(h.Pause) // the upload is to last
+		}
+		fmt.Fprintf(&h.out, "%x\r\n%s\r\n", len(chunk), chunk)
+	}
+	h.out.WriteString("0\r\n\r\n")
+	return h.flush()
 }
 
 // answer is what the backend's echo and upload say.
@@ -107,22 +141,18 @@ type answer struct {
 func (h *http1) judge(id string, body, text []byte) error {
 	var a answer
 	if err := json.Unmarshal(text, &a); err != nil {
-		return fmt.Errorf("answer is not JSON: %w", err)
+		return failf(Wrong, "answer is not JSON: %w", err)
 	}
-	if a.ID != id {
-		return fmt.Errorf("answer to another request: %s", a.ID)
-	}
-	switch h.Kind {
-	case Upload:
-		sum := sha256.Sum256(body)
-		if a.Bytes != len(body) || !strings.EqualFold(a.SHA256, hex.EncodeToString(sum[:])) {
-			return fmt.Errorf("%d of %d bytes arrived, sum %s", a.Bytes, len(body), a.SHA256)
-		}
-	case Post:
-		if a.Body != string(body) {
-			return fmt.Errorf("body came back changed: %.40q", a.Body)
-		}
-	case Get, WebSocket, TCP, Greeted:
+	sum := sha256.Sum256(body)
+	switch {
+	case a.ID != id:
+		return failf(Wrong, "answer to another request: %s", a.ID)
+	case h.Kind == Post && a.Body != string(body):
+		return failf(Wrong, "body came back changed: %.40q", a.Body)
+	case h.bodiless(), h.Kind == Post:
+		return nil
+	case a.Bytes != len(body) || !strings.EqualFold(a.SHA256, hex.EncodeToString(sum[:])):
+		return failf(Wrong, "%d of %d bytes arrived, sum %s", a.Bytes, len(body), a.SHA256)
 	}
 	return nil
 }

@@ -19,11 +19,21 @@ type link interface {
 	// version where the server says it.
 	open(session string) (version string, err error)
 	// exchange sends one message or request and takes its whole answer.
-	exchange(id string) (version string, err error)
-	// over says that the server has ended a tunnel, and how.
+	exchange(id string) (reply, error)
+	// over says that the server has ended the connection between two messages,
+	// and how.
 	over() (bool, error)
 	deadline(at time.Time) error
 	close(politely bool)
+}
+
+// reply is what an answer says beside its text.
+type reply struct {
+	version string // of the release, where the answer says so
+	closing bool   // the server ends the connection after it
+	// first is how long the first part of an answer took that goes on by its
+	// nature; 0 counts the whole.
+	first time.Duration
 }
 
 // errClosedCleanly is a tunnel's server that said goodbye: a close frame, or
@@ -37,6 +47,10 @@ func newLink(g Group, conn net.Conn) link {
 		return &webSocket{wire: w}
 	case TCP, Greeted:
 		return &lines{w}
+	case GRPC:
+		return newCalls(w)
+	case Events:
+		return &events{w}
 	default:
 		return &http1{wire: w}
 	}
@@ -78,7 +92,17 @@ func (w *wire) pending() (n int, err error) {
 	return n, perr
 }
 
-func (w *wire) over() (bool, error) { return false, nil }
+// over is that of connections on which only asked-for bytes come.
+func (w *wire) over() (bool, error) {
+	n, err := w.pending()
+	switch {
+	case err != nil:
+		return true, fmt.Errorf("ended while idle: %w", err)
+	case n > 0:
+		return true, failf(Wrong, "bytes that nobody asked for")
+	}
+	return false, nil
+}
 
 func (w *wire) close(bool) { _ = w.conn.Close() } // nothing is expected any more
 
@@ -95,7 +119,7 @@ func (l *lines) open(string) (string, error) {
 	}
 	f := strings.Fields(line)
 	if len(f) != 3 || f[0] != "hello" {
-		return "", fmt.Errorf("greeting: %q", line)
+		return "", failf(Wrong, "greeting: %q", line)
 	}
 	return f[1], nil
 }
@@ -104,23 +128,23 @@ func (l *lines) over() (bool, error) {
 	n, err := l.pending()
 	switch {
 	case errors.Is(err, io.EOF):
-		return true, errClosedCleanly
+		return true, &failure{Farewell, errClosedCleanly}
 	case n > 0:
-		return true, errors.New("a line that nobody sent")
+		return true, failf(Wrong, "a line that nobody sent")
 	}
 	return err != nil, err
 }
 
-func (l *lines) exchange(id string) (string, error) {
+func (l *lines) exchange(id string) (reply, error) {
 	sent := "id " + id
 	if _, err := io.WriteString(l.conn, sent+"\n"); err != nil {
-		return "", fmt.Errorf("write: %w", err)
+		return reply{}, fmt.Errorf("write: %w", err)
 	}
 	got, err := l.line()
 	if err == nil && got != sent {
-		err = fmt.Errorf("echo of %q is %q", sent, got)
+		err = failf(Wrong, "echo of %q is %q", sent, got)
 	}
-	return "", err
+	return reply{}, err
 }
 
 // line reads one line. The end of the stream is clean between two of them.
@@ -128,7 +152,9 @@ func (l *lines) line() (string, error) {
 	text, err := l.in.ReadString('\n')
 	switch {
 	case errors.Is(err, io.EOF) && text == "":
-		return "", errClosedCleanly
+		return "", &failure{Farewell, errClosedCleanly}
+	case err != nil && text != "":
+		return "", failf(Truncated, "read after %q: %w", text, err)
 	case err != nil:
 		return "", fmt.Errorf("read after %q: %w", text, err)
 	}

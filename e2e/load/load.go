@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,16 +26,22 @@ type Group struct {
 	// Rate is how many requests a second the group tries to begin; 0 is as
 	// fast as answers come.
 	Rate int
-	// Path of HTTP requests, default / (/upload of uploads, /ws of WebSockets).
+	// Path of HTTP requests, default as the kind's page of the test program.
 	Path string
-	// Size of a body in bytes, default 32 (64 KiB of uploads).
+	// Size of a body in bytes, default 32 (48 KiB of puts, 64 KiB of uploads),
+	// and the least size of a WebSocket's message, at most 64 KiB.
 	Size int
+	// Pause is what a chunked upload waits before each of its 4 KiB.
+	Pause time.Duration
 	// Session is after how many messages a client closes a tunnel itself and
 	// opens another; 0 is never.
 	Session int
 	// Own is what the backend takes for an answer by itself, as the slow temper
 	// does; it is no latency of the ambassador's.
 	Own time.Duration
+	// MayClose says that an answer after which the server closes the connection
+	// counts as answered; the log says [Closing].
+	MayClose bool
 	// Timeout is when an answer counts as failed, default 30 s.
 	Timeout time.Duration
 }
@@ -97,16 +104,24 @@ func (g *Group) defaults() {
 		g.Timeout = 30 * time.Second
 	}
 	if g.Path == "" {
-		g.Path = map[Kind]string{Upload: "/upload", WebSocket: "/ws"}[g.Kind]
+		g.Path = cmp.Or(paths()[g.Kind], "/")
 	}
-	if g.Path == "" {
-		g.Path = "/"
+	if g.Size == 0 && g.Kind != WebSocket {
+		g.Size = cmp.Or(map[Kind]int{Put: 48 << 10, Upload: 64 << 10, Chunked: 64 << 10}[g.Kind], 32)
 	}
-	if g.Size == 0 {
-		g.Size = 32
-		if g.Kind == Upload {
-			g.Size = 64 << 10
-		}
+	switch g.Kind {
+	case Chunked:
+		g.Own += g.Pause * time.Duration((g.Size+piece-1)/piece)
+	case Poll:
+		g.Own += pollTime
+	default:
+	}
+}
+
+func paths() map[Kind]string {
+	return map[Kind]string{
+		Put: "/upload", Upload: "/upload", Chunked: "/upload", WebSocket: "/ws", GRPC: "/wire.Echo/Say",
+		Poll: "/?delay=" + pollTime.String(), Events: fmt.Sprintf("/events?interval=%s&n=%d", eventEvery, eventCount),
 	}
 }
 
@@ -203,21 +218,31 @@ func (c *client) one(ctx context.Context) error {
 		return err
 	}
 	c.count.Sent.Add(1)
-	version, err := c.exchange(ctx, r.ID)
+	got, err := c.exchange(ctx, r.ID)
 	r.At = time.Now()
-	r.Took, r.Version = r.At.Sub(begun), version
+	r.Took, r.Version, r.Cause = r.At.Sub(begun), got.version, causeOf(err)
+	if err == nil && got.first > 0 {
+		r.Took = got.first
+	}
 	switch {
+	case err == nil && got.closing && c.MayClose:
+		r.Outcome, r.Cause = Answered, Closing
+		c.count.Answered.Add(1)
+	case err == nil && got.closing:
+		err = errors.New("the server closes a keep-alive connection")
+		r.Outcome, r.Cause, r.Detail = Failed, Closing, err.Error()
+		c.count.Failed.Add(1)
 	case err == nil:
 		r.Outcome = Answered
 		c.count.Answered.Add(1)
-	case c.Kind.Tunnel() && errors.Is(err, errClosedCleanly):
+	case errors.Is(err, errClosedCleanly):
 		r.Outcome, r.Detail = Cut, err.Error()
 		c.count.Cut.Add(1)
 	default:
 		r.Outcome, r.Detail = Failed, err.Error()
 		c.count.Failed.Add(1)
 	}
-	if err != nil {
+	if err != nil || got.closing {
 		c.hangUp(false)
 	}
 	if c.used++; c.Session > 0 && c.used >= c.Session {
@@ -226,10 +251,10 @@ func (c *client) one(ctx context.Context) error {
 	return c.load.log.write(r)
 }
 
-// notice takes leave of a tunnel that its server closed since the last
+// notice takes leave of a connection that its server closed since the last
 // message, as a client does that waits for what comes.
 func (c *client) notice() error {
-	if c.link == nil || !c.Kind.Tunnel() {
+	if c.link == nil {
 		return nil
 	}
 	over, err := c.link.over()
@@ -237,7 +262,7 @@ func (c *client) notice() error {
 		return nil
 	}
 	c.hangUp(false)
-	r := Record{At: time.Now(), Outcome: Ended, Kind: c.Kind, ID: c.session, Session: c.session, Version: c.version, Detail: fmt.Sprint(err)}
+	r := Record{At: time.Now(), Outcome: Ended, Kind: c.Kind, ID: c.session, Session: c.session, Version: c.version, Cause: causeOf(err), Detail: fmt.Sprint(err)}
 	if !errors.Is(err, errClosedCleanly) {
 		r.Outcome = Failed
 		c.count.Failed.Add(1)
@@ -246,30 +271,33 @@ func (c *client) notice() error {
 }
 
 // exchange sends one request on the connection, made where there is none.
-func (c *client) exchange(ctx context.Context, id string) (version string, err error) {
+func (c *client) exchange(ctx context.Context, id string) (reply, error) {
 	if c.link == nil {
-		dialCtx, cancel := context.WithTimeout(ctx, c.Timeout)
-		defer cancel()
-		conn, err := c.load.dial(dialCtx, "tcp", c.Addr)
-		if err != nil {
-			return "", fmt.Errorf("connect: %w", err)
-		}
-		c.link = newLink(c.Group, conn)
-		if err := conn.SetDeadline(time.Now().Add(c.Timeout)); err != nil {
-			return "", err
-		}
-		if c.version, err = c.link.open(c.session); err != nil {
-			return "", err
+		if err := c.connect(ctx); err != nil {
+			return reply{}, err
 		}
 	}
 	if err := c.link.deadline(time.Now().Add(c.Timeout)); err != nil {
-		return "", err
+		return reply{}, err
 	}
-	v, err := c.link.exchange(id)
-	if v == "" {
-		v = c.version
+	got, err := c.link.exchange(id)
+	got.version = cmp.Or(got.version, c.version)
+	return got, err
+}
+
+func (c *client) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	conn, err := c.load.dial(ctx, "tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
 	}
-	return v, err
+	c.link = newLink(c.Group, conn)
+	if err := conn.SetDeadline(time.Now().Add(c.Timeout)); err != nil {
+		return err
+	}
+	c.version, err = c.link.open(c.session)
+	return err
 }
 
 // hangUp closes the connection; politely where the kind has a way to say so.

@@ -27,17 +27,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // backend is the test program, on this machine.
 type backend struct {
 	*rig.Process
-	http, tcp, greet string
+	http, tcp, greet, grpc string
 }
 
 func startBackend(t *testing.T, c *rig.Collector, version string) *backend {
 	t.Helper()
 	addr := func() string { return fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t)) }
-	b := &backend{http: addr(), tcp: addr(), greet: addr()}
-	cmd := exec.Command(rig.TestProgram(t), "-http", b.http, "-tcp-echo", b.tcp, "-tcp-greeting", b.greet,
-		"-version", version, "-instance", version, "-record", c.Record, "http", "tcp")
+	b := &backend{http: addr(), tcp: addr(), greet: addr(), grpc: addr()}
+	cmd := exec.Command(rig.TestProgram(t), "-http", b.http, "-tcp-echo", b.tcp, "-tcp-greeting", b.greet, "-grpc", b.grpc,
+		"-version", version, "-instance", version, "-record", c.Record, "http", "tcp", "grpc")
 	b.Process = rig.Spawn(t, version, cmd)
-	for _, a := range []string{b.http, b.tcp, b.greet} {
+	for _, a := range []string{b.http, b.tcp, b.greet, b.grpc} {
 		rig.Eventually(t, 10*time.Second, version+" to listen", func() error {
 			conn, err := net.Dial("tcp", a)
 			if err == nil {
@@ -57,8 +57,14 @@ func (b *backend) groups() []load.Group {
 	return []load.Group{
 		{Kind: load.Get, Addr: b.http, Conns: 3, Rate: 300},
 		{Kind: load.Post, Addr: b.http, Conns: 2, Rate: 200},
+		{Kind: load.Put, Addr: b.http, Conns: 1, Rate: 40},
 		{Kind: load.Upload, Addr: b.http, Conns: 1, Rate: 40},
+		{Kind: load.Chunked, Addr: b.http, Conns: 1, Rate: 40, Pause: time.Millisecond},
+		{Kind: load.Events, Addr: b.http, Conns: 10, Rate: 20},
+		{Kind: load.Poll, Addr: b.http, Conns: 10, Rate: 20},
+		{Kind: load.GRPC, Addr: b.grpc, Conns: 2, Rate: 100, Session: 9},
 		{Kind: load.WebSocket, Addr: b.http, Conns: 2, Rate: 100, Session: 5},
+		{Kind: load.WebSocket, Addr: b.http, Conns: 1, Rate: 50, Size: 20_000},
 		{Kind: load.TCP, Addr: b.tcp, Conns: 1, Rate: 100},
 		{Kind: load.Greeted, Addr: b.greet, Conns: 2, Rate: 100, Session: 7},
 	}
@@ -168,13 +174,17 @@ func (f *forwarder) carry(client *net.TCPConn) {
 }
 
 func TestAnswersThatAreCutShortAreFailed(t *testing.T) {
-	for _, kind := range []load.Kind{load.Get, load.Post, load.Upload, load.WebSocket, load.TCP} {
+	for _, kind := range []load.Kind{load.Get, load.Post, load.Put, load.Upload, load.Chunked, load.Events, load.WebSocket, load.GRPC, load.TCP} {
 		t.Run(string(kind), func(t *testing.T) {
 			c := rig.StartCollector(t, "127.0.0.1")
 			b := startBackend(t, c, "v1")
 			target := b.http
-			if kind == load.TCP {
+			switch kind {
+			case load.TCP:
 				target = b.tcp
+			case load.GRPC:
+				target = b.grpc
+			default:
 			}
 			f := startForwarder(t, target)
 			f.cutAfter.Store(1000)

@@ -14,13 +14,18 @@ import (
 // Kind is what a client does.
 type Kind string
 
-// The kinds of clients. Of GET a backend may see a replay; of the others it
-// must see each ID once.
+// The kinds of clients. Those that [Kind.Replayable] names may reach a backend
+// twice; of the others it must see each ID once.
 const (
 	Get       Kind = "get"       // keep-alive GET
 	Post      Kind = "post"      // keep-alive POST with a small body, echoed
-	Upload    Kind = "upload"    // POST of a checksummed body, by turns chunked and with Content-Length
+	Put       Kind = "put"       // PUT of a checksummed body that a proxy could keep to send it again
+	Upload    Kind = "upload"    // POST of a checksummed body with Content-Length
+	Chunked   Kind = "chunked"   // the same in chunks, with pauses between them
+	Events    Kind = "events"    // GET of a stream of server-sent events, each looked at
+	Poll      Kind = "poll"      // GET that is answered late, as a long poll
 	WebSocket Kind = "websocket" // messages, each echoed
+	GRPC      Kind = "grpc"      // unary gRPC calls over HTTP/2 with prior knowledge
 	TCP       Kind = "tcp"       // lines, each echoed; the client speaks first
 	Greeted   Kind = "greeted"   // the same, the server speaks first
 )
@@ -28,6 +33,9 @@ const (
 // Tunnel says that a kind's connections stay with the release that they began
 // on.
 func (k Kind) Tunnel() bool { return k == WebSocket || k == TCP || k == Greeted }
+
+// Replayable says that a kind's requests are idempotent by their method.
+func (k Kind) Replayable() bool { return k == Get || k == Put || k == Events || k == Poll }
 
 // Outcome is what became of one ID, or of a session.
 type Outcome string
@@ -37,7 +45,7 @@ type Outcome string
 const (
 	Sent     Outcome = "sent"     // about to be sent
 	Answered Outcome = "answered" // the whole, correct answer came
-	Cut      Outcome = "cut"      // a tunnel's server closed cleanly before the echo
+	Cut      Outcome = "cut"      // a tunnel's server closed cleanly before the echo, or a stream of events ended cleanly too early
 	Ended    Outcome = "ended"    // a tunnel's server closed cleanly between messages; the ID is the session's
 	Failed   Outcome = "failed"   // anything else
 )
@@ -54,7 +62,8 @@ type Record struct {
 	Took    time.Duration // from before the connection was made or the request written
 	Own     time.Duration // of Took, what the backend takes by itself: [Group.Own]
 	Version string        // of the release that answered, where the answer says so
-	Detail  string        // why it failed
+	Cause   Cause         // why it was not answered, in a word; or Closing
+	Detail  string        // the same at length
 }
 
 // log is the clients' log: a line is on its way to the kernel before the
@@ -65,14 +74,22 @@ type log struct {
 }
 
 func (l *log) write(r Record) error {
-	detail := strings.Join(strings.Fields(r.Detail), "_")
-	line := fmt.Sprintf("%d %s %s %s %s %d %d %s %s\n", r.At.UnixNano(), r.Outcome, r.Kind, r.ID, dash(r.Session), r.Took, r.Own, dash(r.Version), dash(detail))
+	line := r.line()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, err := io.WriteString(l.f, line); err != nil {
 		return fmt.Errorf("write the clients' log: %w", err)
 	}
 	return nil
+}
+
+// String is the record's line in the log.
+func (r Record) String() string { return strings.TrimSuffix(r.line(), "\n") }
+
+func (r Record) line() string {
+	detail := strings.Join(strings.Fields(r.Detail), "_")
+	return fmt.Sprintf("%d %s %s %s %s %d %d %s %s %s\n",
+		r.At.UnixNano(), r.Outcome, r.Kind, r.ID, dash(r.Session), r.Took, r.Own, dash(r.Version), dash(string(r.Cause)), dash(detail))
 }
 
 func dash(s string) string {
@@ -91,6 +108,7 @@ func Read(path string) ([]Record, error) {
 	defer f.Close() //nolint:errcheck // read only
 	var out []Record
 	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
 		r, err := parse(lines.Text())
 		if err != nil {
@@ -103,8 +121,8 @@ func Read(path string) ([]Record, error) {
 
 func parse(line string) (Record, error) {
 	f := strings.Split(line, " ")
-	if len(f) != 9 {
-		return Record{}, fmt.Errorf("%d fields, want 9: %q", len(f), line)
+	if len(f) != 10 {
+		return Record{}, fmt.Errorf("%d fields, want 10: %q", len(f), line)
 	}
 	for i := range f {
 		if f[i] == "-" {
@@ -125,6 +143,6 @@ func parse(line string) (Record, error) {
 	}
 	return Record{
 		At: time.Unix(0, at), Outcome: Outcome(f[1]), Kind: Kind(f[2]), ID: f[3], Session: f[4],
-		Took: time.Duration(took), Own: time.Duration(own), Version: f[7], Detail: f[8],
+		Took: time.Duration(took), Own: time.Duration(own), Version: f[7], Cause: Cause(f[8]), Detail: f[9],
 	}, nil
 }

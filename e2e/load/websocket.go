@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
@@ -23,6 +24,8 @@ const (
 	opPong  = 0xa
 	final   = 0x80
 	masked  = 0x80
+	long    = 126 // in place of a length: two bytes with the length follow
+	longest = 1<<16 - 1
 )
 
 // Codes of a close frame that say that the server, not the message, is the
@@ -45,7 +48,7 @@ func (w *webSocket) open(session string) (string, error) {
 		return "", fmt.Errorf("upgrade: %w", err)
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return "", fmt.Errorf("upgrade: status %d", resp.StatusCode)
+		return "", failf(Status(resp.StatusCode), "upgrade: status %d", resp.StatusCode)
 	}
 	w.opened = true
 	return resp.Header.Get("X-Version"), nil
@@ -67,7 +70,7 @@ func (w *webSocket) over() (bool, error) {
 		case op == opClose:
 			return true, w.farewell(text)
 		case op != opPing:
-			return true, fmt.Errorf("a message that nobody sent: %q", text)
+			return true, failf(Wrong, "a message that nobody sent: %.40q", text)
 		}
 		if err := w.send(opPong, text); err != nil {
 			return true, err
@@ -75,26 +78,33 @@ func (w *webSocket) over() (bool, error) {
 	}
 }
 
-func (w *webSocket) exchange(id string) (string, error) {
-	if err := w.send(opText, []byte(id)); err != nil {
-		return "", err
+func (w *webSocket) exchange(id string) (reply, error) { return reply{}, w.echo(w.message(id)) }
+
+// message is the ID, and filling up to the group's size.
+func (w *webSocket) message(id string) []byte {
+	return append([]byte(id), bytes.Repeat([]byte("."), max(0, w.Size-len(id)))...)
+}
+
+func (w *webSocket) echo(message []byte) error {
+	if err := w.send(opText, message); err != nil {
+		return err
 	}
 	for {
 		op, text, err := w.receive()
 		switch {
 		case err != nil:
-			return "", err
+			return err
 		case op == opPing:
 			err = w.send(opPong, text)
 		case op == opClose:
-			return "", w.farewell(text)
-		case op == opText && string(text) == id:
-			return "", nil
+			return w.farewell(text)
+		case op == opText && bytes.Equal(text, message):
+			return nil
 		case op != opPong:
-			return "", fmt.Errorf("echo of %q is %q", id, text)
+			return failf(Wrong, "echo of %.40q is %.40q", message, text)
 		}
 		if err != nil {
-			return "", err
+			return err
 		}
 	}
 }
@@ -107,19 +117,23 @@ func (w *webSocket) farewell(text []byte) error {
 		code = int(binary.BigEndian.Uint16(text))
 	}
 	if code == codeGoingAway || code == codeRestart {
-		return fmt.Errorf("%w: code %d", errClosedCleanly, code)
+		return failf(Code(code), "%w: code %d", errClosedCleanly, code)
 	}
-	return fmt.Errorf("closed with code %d", code)
+	return failf(Code(code), "closed with code %d", code)
 }
 
 // send writes one frame, masked as a client must.
 func (w *webSocket) send(op byte, text []byte) error {
-	if len(text) > 125 {
-		return errors.New("frame too long for this client")
-	}
 	var key [4]byte
 	_, _ = rand.Read(key[:]) // never fails
-	frame := append([]byte{final | op, masked | byte(len(text))}, key[:]...)
+	frame := []byte{final | op, masked | byte(len(text))}
+	switch {
+	case len(text) > longest:
+		return errors.New("frame too long for this client")
+	case len(text) >= long:
+		frame = binary.BigEndian.AppendUint16([]byte{final | op, masked | long}, uint16(len(text)))
+	}
+	frame = append(frame, key[:]...)
 	for i, b := range text {
 		frame = append(frame, b^key[i%4])
 	}
@@ -129,18 +143,28 @@ func (w *webSocket) send(op byte, text []byte) error {
 	return nil
 }
 
-// receive reads one short frame of the server.
+// receive reads one frame of the server.
 func (w *webSocket) receive() (op byte, text []byte, err error) {
 	var head [2]byte
-	if _, err := io.ReadFull(w.in, head[:]); err != nil {
+	if n, err := io.ReadFull(w.in, head[:]); n > 0 && err != nil {
+		return 0, nil, failf(Truncated, "read in the middle of a frame: %w", err)
+	} else if err != nil {
 		return 0, nil, fmt.Errorf("read without a close frame: %w", err)
 	}
-	if head[0]&final == 0 || head[1] > 125 {
-		return 0, nil, fmt.Errorf("unexpected frame %x", head)
+	if head[0]&final == 0 || head[1] > long {
+		return 0, nil, failf(Wrong, "unexpected frame %x", head)
 	}
-	text = make([]byte, head[1])
+	size := int(head[1])
+	if size == long {
+		var wide [2]byte
+		if _, err := io.ReadFull(w.in, wide[:]); err != nil {
+			return 0, nil, failf(Truncated, "read in the middle of a frame: %w", err)
+		}
+		size = int(binary.BigEndian.Uint16(wide[:]))
+	}
+	text = make([]byte, size)
 	if _, err := io.ReadFull(w.in, text); err != nil {
-		return 0, nil, fmt.Errorf("read in the middle of a frame: %w", err)
+		return 0, nil, failf(Truncated, "read in the middle of a frame: %w", err)
 	}
 	return head[0] &^ final, text, nil
 }

@@ -1,12 +1,12 @@
 // Command testprogram is the one program inside every image of the tests: a
-// web server, TCP echo, queue worker, timer, one-shot job or little database,
+// web server, TCP echo, gRPC server, queue worker, timer, one-shot job or little database,
 // as its arguments and APP_* variables say. It misbehaves only when told to.
 //
 // It must not import anything of remora: it stands for a stranger's program,
 // and its own account of the requests it received is what the tests compare
 // with the clients'. Each role runs in goroutines that end before run returns.
 //
-//	testprogram [flags] [role…]     roles: http tcp worker queue timer database caller
+//	testprogram [flags] [role…]     roles: http tcp grpc worker queue timer database caller
 //	testprogram [flags] once        one-shot job
 //	testprogram healthcheck [url]   for HEALTHCHECK
 //	testprogram cat|ls|env|write …  what a shell would do in an image that has none

@@ -72,6 +72,8 @@ func (p *program) begin(ctx context.Context, role string) error {
 		p.background(func() error { return p.drainQueue(ctx) })
 	case "timer":
 		p.background(func() error { return p.tick(ctx) })
+	case "grpc":
+		return p.listenGRPC(ctx)
 	case "tcp":
 		return errors.Join(p.listenTCP(ctx, p.TCPEcho, false), p.listenTCP(ctx, p.TCPGreeting, true))
 	}
@@ -88,16 +90,18 @@ func (p *program) background(f func() error) {
 }
 
 func (p *program) listenHTTP(ctx context.Context) error {
-	listener, err := net.Listen("tcp", p.HTTP)
+	return p.serveOn(ctx, p.HTTP, &http.Server{Handler: p.identify(p.mux)})
+}
+
+// serveOn serves HTTP until the program stops.
+func (p *program) serveOn(ctx context.Context, addr string, server *http.Server) error {
+	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
 	p.started = time.Now()
 	fmt.Printf("listen http=%s version=%s\n", listener.Addr(), p.Version)
-	server := &http.Server{
-		Handler:     p.identify(p.mux),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
+	server.BaseContext = func(net.Listener) context.Context { return ctx }
 	if p.Temper == shortKeepAlive {
 		server.IdleTimeout = 20 * time.Millisecond
 	}

@@ -32,6 +32,7 @@ type settings struct {
 	HTTP        string        // listen address of the http, queue, database and caller roles
 	TCPEcho     string        // client speaks first
 	TCPGreeting string        // server speaks first
+	GRPC        string        // HTTP/2 with prior knowledge
 	StartDelay  time.Duration // before anything listens
 	ReadyDelay  time.Duration // /health answers 503 for so long after listening
 	NeverReady  bool          // /health answers 500
@@ -88,7 +89,7 @@ func parseSettings(args []string, getenv func(string) string) (settings, []strin
 }
 
 func checkRoles(roles []string) error {
-	known := []string{"http", "tcp", "worker", "queue", "timer", "database", "caller", "once"}
+	known := []string{"http", "tcp", "grpc", "worker", "queue", "timer", "database", "caller", "once"}
 	for _, role := range roles {
 		if !slices.Contains(known, role) {
 			return fmt.Errorf("unknown role %q, some of %v", role, known)
@@ -106,6 +107,7 @@ func (s *settings) register(fs *flag.FlagSet) {
 	fs.StringVar(&s.HTTP, "http", ":8080", "listen address of HTTP")
 	fs.StringVar(&s.TCPEcho, "tcp-echo", ":9000", "listen address of the echo")
 	fs.StringVar(&s.TCPGreeting, "tcp-greeting", ":9001", "listen address of the echo that greets first")
+	fs.StringVar(&s.GRPC, "grpc", ":9002", "listen address of gRPC")
 	fs.DurationVar(&s.StartDelay, "start-delay", 0, "wait before listening")
 	fs.DurationVar(&s.ReadyDelay, "ready-delay", 0, "wait before /health is good")
 	fs.BoolVar(&s.NeverReady, "never-ready", false, "/health answers 500")

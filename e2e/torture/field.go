@@ -151,7 +151,8 @@ func (f *field) groups() []load.Group {
 		}
 		add(load.Get, "", 12, 370, 0)
 		add(load.Post, "", 8, 170, 0)
-		add(load.Upload, "", 1, 8, 0)
+		add(load.Upload, "", 1, 4, 0)
+		add(load.Chunked, "", 1, 4, 0)
 		add(load.WebSocket, "", 2, 24, 0)
 		add(load.WebSocket, "", 1, 12, 50)
 		add(load.TCP, addr(a.tcp), 2, 24, 0)

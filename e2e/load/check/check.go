@@ -142,7 +142,7 @@ func (j *joiner) begin(r load.Record) {
 	j.known[r.ID], j.sent[r.ID] = true, r
 	j.Requests++
 	j.Sent++
-	if r.Kind != load.Get {
+	if !r.Kind.Replayable() {
 		j.Unsafe++
 	}
 }
@@ -210,7 +210,7 @@ func (j *joiner) arrivals(entries []rig.Entry) {
 		case !j.known[e.ID]:
 			j.Strangers++
 			j.problem("stranger", "%s %s at %s was sent by nobody", e.Kind, e.ID, e.Version)
-		case j.seen[e.ID] > 1 && e.Kind == "GET":
+		case j.seen[e.ID] > 1 && (e.Kind == "GET" || e.Kind == "PUT"):
 			j.Replayed += j.seen[e.ID] - 1
 		case j.seen[e.ID] > 1:
 			j.Duplicates += j.seen[e.ID] - 1
