@@ -3,6 +3,7 @@ package ambassador
 import (
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"github.com/remorahq/remora/internal/traffic"
@@ -12,10 +13,15 @@ import (
 // whenever the table changed.
 type want struct {
 	listener traffic.ListenerKey
-	// host and path of a request; a connection has none.
-	host, path []byte
-	tunnel     bool
-	arrived    time.Time
+	// host and path of a request; a connection has none. target is its target
+	// with the query, in origin form.
+	host, path, target []byte
+	tunnel             bool
+	// secure says that the client came over TLS.
+	secure  bool
+	arrived time.Time
+	// client is the address that limits go by.
+	client netip.Addr
 	// tried are endpoints that cannot be reached; they are not chosen again.
 	tried []*endpoint
 	// slow says that one of them did not refuse but took too long, and since
@@ -25,8 +31,19 @@ type want struct {
 	// pinned is the endpoint that the client's connection is authenticated
 	// with, or nil.
 	pinned *endpoint
+	by     asker
+	// view and route are what the want was resolved with last; see forget.
+	view  *view
+	route *routeView
+}
+
+// asker is who wants: an exchange of HTTP/1 or HTTP/2, or a connection.
+type asker interface {
 	// gone says whether the client has left.
-	gone func() bool
+	gone() bool
+	// field returns the first value of a request's header field, its name in
+	// lower case, or nil.
+	field(lower string) []byte
 }
 
 // slowLimit is for how long after its first failure a request goes round again
@@ -48,7 +65,7 @@ func (w *want) failed(ep *endpoint, err error) {
 // again says whether all endpoints may be tried once more, after acquire
 // failed. Nothing was sent yet.
 func (w *want) again(err error) bool {
-	if !w.slow || !errors.Is(err, errUnreached) || time.Since(w.since) > slowLimit || w.gone() {
+	if !w.slow || !errors.Is(err, errUnreached) || time.Since(w.since) > slowLimit || w.by.gone() {
 		return false
 	}
 	w.tried, w.slow = w.tried[:0], false
@@ -60,6 +77,8 @@ type refusal struct {
 	status     int
 	text       string
 	retryAfter int // seconds
+	// fields are raw header lines for the answer, each with its CRLF.
+	fields []byte
 }
 
 func (r *refusal) Error() string { return r.text }
@@ -77,16 +96,17 @@ func (wk *Worker) acquire(w *want) (claim, error) {
 	defer h.end(wk)
 	for {
 		v := wk.view.Load()
-		sv, port, err := w.resolve(v)
+		rv, err := w.resolve(v)
 		if err != nil {
 			return claim{}, err
 		}
-		d := sv.decide(w.tried, w.pinned)
+		sv := rv.sv
+		d := sv.decide(w)
 		switch {
 		case d.err != nil:
 			return claim{}, d.err
 		case d.ev != nil:
-			cl, ok := wk.claim(d, port, w.tunnel)
+			cl, ok := wk.claim(d, rv.spec.Port, w.tunnel)
 			if !ok {
 				continue // closed: another table is in force
 			}
@@ -106,26 +126,45 @@ func (wk *Worker) acquire(w *want) (claim, error) {
 	}
 }
 
-func (w *want) resolve(v *view) (*serviceView, uint16, error) {
+// resolve finds the route that the want takes in a view. Errors are [*refusal].
+func (w *want) resolve(v *view) (*routeView, error) {
+	if w.view == v {
+		return w.route, nil
+	}
 	lv := v.listeners[w.listener]
 	if lv == nil {
-		return nil, 0, &refusal{status: 503, text: "remora: nothing is published here any more"}
+		return nil, errUnpublished
 	}
-	rt, ok := traffic.Route{}, false
+	i, ok := 0, false
 	if w.path == nil {
-		rt, ok = lv.routes.Fallback()
+		i, ok = lv.router.Fallback()
 	} else {
-		rt, ok = lv.routes.Match(w.host, w.path)
+		i, ok = lv.router.Match(w.host, w.path)
 	}
 	if !ok {
-		return nil, 0, &refusal{status: 404, text: "remora: no route leads from this host and path"}
+		return nil, errNoRoute
 	}
-	sv := v.services[rt.Service]
-	if sv == nil {
-		return nil, 0, &refusal{status: 503, text: "remora: the route's service is not there", retryAfter: 5}
+	rv := lv.routes[i]
+	if rv.sv == nil {
+		return nil, errNoService
 	}
-	return sv, rt.Port, nil
+	w.view, w.route = v, rv
+	return rv, nil
 }
+
+// forget lets go of the view: what lasts must not keep a former table.
+func (w *want) forget() { w.view, w.route = nil, nil }
+
+// Why a request leads nowhere.
+var (
+	errUnpublished = &refusal{status: 503, text: "remora: nothing is published here any more"}
+	errNoRoute     = &refusal{status: 404, text: "remora: no route leads from this host and path"}
+	errNoService   = &refusal{status: 503, text: "remora: the route's service is not there", retryAfter: 5}
+)
+
+// admit is asked once for every request and tunnel, after its route was found
+// and before a release is claimed for it; an error is a [*refusal].
+func (wk *Worker) admit(*want, *routeView) error { return nil }
 
 // decision is to send (ev is set), to refuse (err), or to wait.
 type decision struct {
@@ -136,31 +175,36 @@ type decision struct {
 	why     string
 }
 
-func (sv *serviceView) decide(tried []*endpoint, pinned *endpoint) decision {
+// choose is the release that a want goes to while all is well, or nil when
+// there is none yet. Whatever decides between releases decides here.
+func (sv *serviceView) choose(*want) *releaseView { return sv.active }
+
+func (sv *serviceView) decide(w *want) decision {
+	chosen := sv.choose(w)
 	switch {
 	case sv.spec.Maintenance:
 		return decision{err: &refusal{status: 503, text: "remora: under maintenance", retryAfter: 30}}
-	case sv.active == nil:
+	case chosen == nil:
 		return decision{err: &refusal{status: 503, text: "remora: no release is active yet", retryAfter: 5}}
 	case sv.spec.Hold:
 		return decision{why: "the service is being replaced"}
 	}
-	ev := sv.active.endpointView(pinned)
-	if ev == nil || wasTried(tried, pinned) {
-		ev = sv.active.pick(tried, rand.Uint32())
+	ev := chosen.endpointView(w.pinned)
+	if ev == nil || wasTried(w.tried, w.pinned) {
+		ev = chosen.pick(w.tried, rand.Uint32())
 	}
-	crashed := sv.active.refusing()
+	crashed := chosen.refusing()
 	switch {
 	case crashed && sv.standby != nil:
-		return sv.spill(tried)
+		return sv.spill(w.tried)
 	case crashed && sv.former:
 		return decision{why: "the active release has crashed"}
 	case ev != nil:
-		return decision{rv: sv.active, ev: ev}
-	case sv.active.anyUnverified():
+		return decision{rv: chosen, ev: ev}
+	case chosen.anyUnverified():
 		return decision{why: "the host was restarted and its containers are not confirmed yet"}
 	}
-	if len(tried) > 0 {
+	if len(w.tried) > 0 {
 		return decision{err: errUnreached}
 	}
 	return decision{err: &refusal{status: 503, text: "remora: no instance is running", retryAfter: 1}}
@@ -213,7 +257,7 @@ func (h *holding) wait(wk *Worker, v *view, sv *serviceView, w *want, woken <-ch
 	case <-wk.stopping:
 		return &refusal{status: 503, text: "remora: stopping", retryAfter: 5}
 	case <-h.timer.C:
-		if w.gone() {
+		if w.by.gone() {
 			return leftError{}
 		}
 	}

@@ -3,6 +3,7 @@ package ambassador
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -37,17 +38,29 @@ type conn struct {
 	wk       *Worker
 	key      traffic.ListenerKey
 	protocol traffic.Protocol
-	c        *net.TCPConn
-	raw      syscall.RawConn
-	peer     netip.Addr
-	br       *bufio.Reader // nil while idle
-	readBy   time.Time     // the read deadline that is set
-	writeBy  time.Time
-	first    bool // no request was served yet
-	arrived  time.Time
-	req      http1.Request
-	x        exchange
-	pin      pin
+	// c is the socket, for deadlines and ends whatever goes over it; bytes go
+	// through Read and Write.
+	c   *net.TCPConn
+	raw syscall.RawConn
+	// tls is what goes over c, nil where that is plain; it is set before
+	// serveHTTP, its handshake done.
+	tls *tls.Conn
+	// secure says that the client came over TLS, and serverName what name it
+	// asked for.
+	secure     bool
+	serverName string
+	peer       netip.Addr
+	br         *bufio.Reader // nil while idle
+	readBy     time.Time     // the read deadline that is set
+	writeBy    time.Time
+	first      bool    // no request was served yet
+	early      [1]byte // read ahead while idle over TLS
+	isEarly    bool
+	broken     bool // to end by a reset
+	arrived    time.Time
+	req        http1.Request
+	x          exchange
+	pin        pin
 }
 
 // pin is the upstream connection of a client that authenticates connections
@@ -115,7 +128,7 @@ func (k *conn) serve() {
 }
 
 func (k *conn) close() {
-	_ = k.c.Close()
+	k.end()
 	k.pin.take(nil)
 	if k.br != nil {
 		k.wk.readers.put(k.br)
@@ -152,8 +165,55 @@ func (k *conn) writeDeadline() {
 // write writes to the client.
 func (k *conn) write(b []byte) error {
 	k.writeDeadline()
-	_, err := k.c.Write(b)
+	_, err := k.Write(b)
 	return err
+}
+
+// Write writes to the client as it is, without a deadline of its own.
+func (k *conn) Write(b []byte) (int, error) {
+	if k.tls != nil {
+		return k.tls.Write(b)
+	}
+	return k.c.Write(b)
+}
+
+// Read reads from the client. Deadlines are those of c.
+func (k *conn) Read(b []byte) (int, error) {
+	switch {
+	case k.tls == nil:
+		return k.c.Read(b)
+	case k.isEarly && len(b) > 0:
+		k.isEarly = false
+		return copy(b, k.early[:]), nil
+	}
+	return k.tls.Read(b)
+}
+
+// end closes the connection; over TLS the client is told that this is the end,
+// unless what it got is not whole.
+func (k *conn) end() {
+	if k.tls != nil && !k.broken {
+		_ = k.tls.Close()
+	}
+	_ = k.c.Close()
+}
+
+// reset makes the connection end by a reset, so that the client does not take
+// what it got for the whole.
+func (k *conn) reset() {
+	k.broken = true
+	_ = k.c.SetLinger(0)
+}
+
+// becomesReadable waits for the client's next byte, or an end. Over TLS the
+// byte is read: bytes of the socket need not be bytes of the client.
+func (k *conn) becomesReadable() bool {
+	if k.tls == nil {
+		return readable(k.raw)
+	}
+	n, err := k.tls.Read(k.early[:])
+	k.isEarly = n > 0
+	return err == nil
 }
 
 // await waits for the first byte of a request. An idle connection holds no
@@ -168,10 +228,10 @@ func (k *conn) await() bool {
 		k.br = nil
 	}
 	k.readDeadline(idleLimit)
-	if !readable(k.raw) {
+	if !k.becomesReadable() {
 		return false
 	}
-	k.br = k.wk.readers.get(k.c)
+	k.br = k.wk.readers.get(k)
 	_, err := k.br.Peek(1)
 	k.arrived = time.Now()
 	return err == nil
@@ -238,7 +298,7 @@ func (k *conn) one() bool {
 		k.tunnel() // what looks like HTTP but is not may be another protocol
 		return false
 	}
-	_ = k.write(http1.AppendAnswer(nil, bad.Status, "remora: "+bad.Reason, 0, false, false))
+	_ = k.write(http1.AppendAnswer(nil, http1.Answer{Status: bad.Status, Text: "remora: " + bad.Reason}))
 	k.linger()
 	return false
 }
@@ -246,6 +306,9 @@ func (k *conn) one() bool {
 // linger ends the connection so that the client still reads what was written:
 // a close with unread input would reset it.
 func (k *conn) linger() {
+	if k.tls != nil {
+		_ = k.tls.CloseWrite()
+	}
 	_ = k.c.CloseWrite()
 	_ = k.c.SetReadDeadline(time.Now().Add(2 * time.Second))
 	_, _ = io.CopyN(io.Discard, k.c, 1<<20)
@@ -256,6 +319,9 @@ func (k *conn) linger() {
 func trickles(n int64, waited time.Duration) bool {
 	return waited > bodyGrace && float64(n) < waited.Seconds()*bodyRate
 }
+
+// field returns the first value of a field of the present request, or nil.
+func (k *conn) field(lower string) []byte { return k.req.Field(lower) }
 
 // gone says whether the client has ended or reset the connection.
 func (k *conn) gone() bool {

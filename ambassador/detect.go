@@ -63,11 +63,12 @@ func (k *conn) verdict() http1.Verdict {
 
 // speaksFirst is what is known of the port that a tunnel would lead to.
 func (k *conn) speaksFirst() (server, client bool) {
-	w := want{listener: k.key}
-	sv, port, err := w.resolve(k.wk.view.Load())
+	w := k.want()
+	rv, err := w.resolve(k.wk.view.Load())
 	if err != nil {
 		return false, true
 	}
+	sv, port := rv.sv, rv.spec.Port
 	for _, p := range sv.spec.ServerFirst {
 		server = server || p == port
 	}
@@ -76,9 +77,9 @@ func (k *conn) speaksFirst() (server, client bool) {
 }
 
 func (k *conn) learn(server bool) {
-	w := want{listener: k.key}
-	sv, port, err := w.resolve(k.wk.view.Load())
-	if err == nil && sv.svc.learn(port, server) && server {
+	w := k.want()
+	rv, err := w.resolve(k.wk.view.Load())
+	if err == nil && rv.sv.svc.learn(rv.spec.Port, server) && server {
 		k.wk.changed.fire()
 	}
 }
@@ -88,13 +89,14 @@ func (k *conn) learn(server bool) {
 // the client speaks, or when the server ends the connection.
 func (k *conn) eager() bool {
 	for {
-		w := want{listener: k.key}
+		w := k.want()
 		v := k.wk.view.Load()
-		sv, port, err := w.resolve(v)
+		rv, err := w.resolve(v)
 		if err != nil || time.Since(k.arrived) > idleLimit {
 			return false
 		}
-		d := sv.decide(nil, nil)
+		port := rv.spec.Port
+		d := rv.sv.decide(&w)
 		up := k.dialDecided(d, port)
 		if up == nil {
 			if k.hears(goneEvery) || k.gone() {
@@ -121,6 +123,7 @@ func (k *conn) eager() bool {
 		}
 		k.learn(true)
 		cl.rel.total.Add(1)
+		w.forget()
 		k.join(&cl, up, &tunnel.Tunnel{})
 		cl.end(k.wk.changed.fire)
 		return true
@@ -185,17 +188,30 @@ func quietEnd(up *upstream) bool {
 	return err != nil || !hasBytes(raw)
 }
 
+// want is what a connection that becomes a tunnel asks for.
+func (k *conn) want() want {
+	return want{listener: k.key, tunnel: true, secure: k.secure, arrived: k.arrived, client: k.peer, by: k}
+}
+
 // tunnel claims a release for the whole connection and joins it with one of
 // its endpoints.
 func (k *conn) tunnel() {
-	w := want{listener: k.key, tunnel: true, arrived: k.arrived, gone: k.gone}
+	w := k.want()
+	rv, err := w.resolve(k.wk.view.Load())
+	if err == nil {
+		err = k.wk.admit(&w, rv)
+	}
+	if err != nil {
+		k.reset()
+		return
+	}
 	for {
 		cl, err := k.wk.acquire(&w)
 		if err != nil && w.again(err) {
 			continue
 		}
 		if err != nil {
-			_ = k.c.SetLinger(0)
+			k.reset()
 			return
 		}
 		up, err := cl.ep.dial(cl.port)
@@ -208,6 +224,7 @@ func (k *conn) tunnel() {
 			continue
 		}
 		cl.rel.total.Add(1)
+		w.forget()
 		k.join(&cl, up, &tunnel.Tunnel{FromClient: k.takeRead()})
 		cl.end(k.wk.changed.fire)
 		return

@@ -2,7 +2,6 @@ package ambassador
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -59,6 +58,13 @@ type exchange struct {
 	ubr     *bufio.Reader
 	pump    *pump
 	listed  bool
+	// head holds the request's head when the reader's buffer is needed for the
+	// body: the slices of conn.req stay valid until done has returned.
+	head []byte
+	// extra are raw header lines, each with its CRLF, that the response's head
+	// gets; they can be added to from admit to the answer.
+	extra   []byte
+	verdict verdict
 	pinned  bool // up is for this client only
 	fresh   bool // a kept connection was closed already: none is tried again
 	claim   claim
@@ -83,10 +89,15 @@ func (k *conn) exchange() bool {
 	x := &k.x
 	x.begin(k)
 	defer x.finish()
+	admitted := x.admit()
 	if err := x.takeSmallBody(); err != nil {
 		return x.refuseBody(err)
 	}
+	if admitted != nil {
+		return x.refused(admitted)
+	}
 	for attempt := 1; ; attempt++ {
+		x.verdict.attempts = attempt
 		cl, err := k.wk.acquire(&x.want)
 		if err != nil && x.want.again(err) {
 			continue
@@ -95,6 +106,7 @@ func (k *conn) exchange() bool {
 			return x.refused(err)
 		}
 		x.claim = cl
+		x.verdict.rel, x.verdict.ep = cl.rel, cl.ep
 		out := x.attempt()
 		cl = x.claim
 		cl.end(k.wk.changed.fire)
@@ -115,16 +127,37 @@ func (k *conn) exchange() bool {
 
 func (x *exchange) begin(k *conn) {
 	r := &k.req
-	fw := http1.Forward{Client: k.peer, Trusted: k.wk.view.Load().trusts(k.peer)}
+	fw := http1.Forward{Client: k.peer, Secure: k.secure, Trusted: k.wk.view.Load().trusts(k.peer)}
 	x.k = k
+	x.verdict = verdict{arrived: k.arrived}
+	x.extra = x.extra[:0]
 	x.out = http1.AppendRequest(x.out[:0], r, fw)
-	x.want = want{listener: k.key, host: r.Host, path: r.Path, arrived: k.arrived, tried: x.want.tried[:0], gone: k.gone, pinned: k.pin.ep}
+	if r.Length != 0 {
+		x.head = r.Move(x.head[:0], k.br)
+	}
+	x.want = want{
+		listener: k.key, host: r.Host, path: r.Path, target: r.Target, secure: k.secure, arrived: k.arrived,
+		client: k.peer, by: k, pinned: k.pin.ep, tried: x.want.tried[:0],
+	}
 	x.kept, x.lost, x.streams, x.fresh, x.charged = x.kept[:0], false, false, false, 0
 	r.Discard(k.br)
 	x.body.Reset(k.br, r.Length)
 }
 
+// admit finds the request's route and asks whether it may be taken.
+func (x *exchange) admit() error {
+	rv, err := x.want.resolve(x.k.wk.view.Load())
+	if err != nil {
+		return err
+	}
+	x.verdict.route = rv.rt
+	return x.k.wk.admit(&x.want, rv)
+}
+
 func (x *exchange) finish() {
+	x.verdict.ended = time.Now()
+	x.done()
+	x.want.forget()
 	if x.charged > 0 {
 		x.k.wk.replay.Add(-x.charged)
 	}
@@ -133,6 +166,9 @@ func (x *exchange) finish() {
 	}
 	if cap(x.kept) > 0 {
 		x.kept = nil
+	}
+	if cap(x.head) > keptHead {
+		x.head = nil
 	}
 }
 
@@ -154,8 +190,6 @@ func (x *exchange) takeSmallBody() error {
 		return nil
 	}
 	expects := x.expects()
-	// The slices of the head end their life with the first read of the body.
-	x.want.host, x.want.path = bytes.Clone(x.want.host), bytes.Clone(x.want.path)
 	if r.Length < 0 || r.Length > replayLimit || expects || !x.charge(r.Length) {
 		x.streams = true
 		return nil
@@ -194,9 +228,9 @@ func (x *exchange) expects() bool {
 
 func (x *exchange) refuseBody(err error) bool {
 	if bad, ok := errors.AsType[*http1.Error](err); ok {
-		x.answer(bad.Status, "remora: "+bad.Reason, 0, false)
+		x.answer(&refusal{status: bad.Status, text: "remora: " + bad.Reason}, false)
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
-		x.answer(408, "remora: the request's body did not come", 0, false)
+		x.answer(errNoBody, false)
 	}
 	return false
 }
@@ -207,7 +241,7 @@ func (x *exchange) refused(err error) bool {
 	if !errors.As(err, &r) {
 		return false
 	}
-	return x.answer(r.status, r.text, r.retryAfter, x.bodyRead())
+	return x.answer(r, x.bodyRead())
 }
 
 // bodyRead says that the client's connection stands at the next request.
@@ -219,9 +253,14 @@ func (x *exchange) keepAlive() bool {
 }
 
 // answer writes a response of our own.
-func (x *exchange) answer(status int, text string, retryAfter int, keep bool) bool {
+func (x *exchange) answer(r *refusal, keep bool) bool {
 	keep = keep && x.keepAlive()
-	b := http1.AppendAnswer(nil, status, text, retryAfter, keep, x.k.req.Method == "HEAD")
+	x.verdict.status, x.verdict.why, x.verdict.ours = r.status, r.text, true
+	b := http1.AppendAnswer(nil, http1.Answer{
+		Status: r.status, Text: r.text, RetryAfter: r.retryAfter, Fields: r.fields, Extra: x.extra,
+		KeepAlive: keep, Head: x.k.req.Method == "HEAD",
+	})
+	x.verdict.bytesOut += int64(len(b))
 	if err := x.k.write(b); err != nil {
 		return false
 	}
@@ -243,19 +282,26 @@ func (x *exchange) mayRepeat(out outcome) bool {
 }
 
 func (x *exchange) giveUp(out outcome) bool {
-	r := x.claim.rel
-	r.errors5xx.Add(1)
+	x.claim.rel.errors5xx.Add(1)
 	keep := x.bodyRead()
 	switch out {
 	case kicked:
-		return x.answer(504, "remora: the release ended before it answered", 0, keep)
+		return x.answer(errKickedOut, keep)
 	case unsent:
-		return x.answer(502, "remora: no instance could be reached", 0, keep)
+		return x.answer(errUnreached, keep)
 	case invalid:
-		return x.answer(502, "remora: the instance's answer is not valid HTTP", 0, keep)
+		return x.answer(errNotHTTP, keep)
 	}
-	return x.answer(502, "remora: the instance closed the connection without an answer", 0, keep)
+	return x.answer(errNoAnswer, keep)
 }
+
+// Why a request that was taken gets no answer of an instance.
+var (
+	errNoBody    = &refusal{status: 408, text: "remora: the request's body did not come"}
+	errKickedOut = &refusal{status: 504, text: "remora: the release ended before it answered"}
+	errNotHTTP   = &refusal{status: 502, text: "remora: the instance's answer is not valid HTTP"}
+	errNoAnswer  = &refusal{status: 502, text: "remora: the instance closed the connection without an answer"}
+)
 
 // attempt sends the request to the claimed endpoint and serves its response.
 func (x *exchange) attempt() outcome {
@@ -346,6 +392,8 @@ func (x *exchange) send(reused bool) outcome {
 	_ = x.up.SetWriteDeadline(time.Now().Add(writeLimit))
 	n, err := x.up.Write(x.out)
 	rel.bytesIn.Add(uint64(n))
+	x.verdict.bytesIn += int64(n)
+	x.verdict.sent = time.Now()
 	switch {
 	case err != nil && n == 0:
 		return x.notSent(reused)
@@ -366,6 +414,8 @@ func (x *exchange) send(reused bool) outcome {
 			return deserted
 		}
 	}
+	x.verdict.answered = time.Now()
+	x.verdict.status = x.res.Status
 	rel.total.Add(1)
 	if x.res.Status >= 500 {
 		rel.errors5xx.Add(1)

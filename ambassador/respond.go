@@ -26,7 +26,7 @@ func (x *exchange) respond() outcome {
 	if s.Length < 0 && r.Minor == 0 {
 		keep = false
 	}
-	d := http1.Delivery{Minor: r.Minor, KeepAlive: keep, Chunked: chunked}
+	d := http1.Delivery{Minor: r.Minor, KeepAlive: keep, Chunked: chunked, Extra: x.extra}
 	head := http1.AppendResponse(x.k.wk.buffers.get()[:0], s, d)
 	s.Discard(x.ubr)
 	err := x.copyResponse(head, chunked)
@@ -40,7 +40,7 @@ func (x *exchange) respond() outcome {
 	// reset where only the connection's end tells.
 	if errors.Is(err, errBroken) || errors.Is(err, errKicked) {
 		x.claim.rel.errors5xx.Add(1)
-		_ = x.k.c.SetLinger(0)
+		x.k.reset()
 	}
 	return deserted
 }
@@ -72,6 +72,7 @@ func (x *exchange) copyResponse(buf []byte, chunked bool) error {
 
 func (x *exchange) toClient(b []byte) error {
 	x.claim.rel.bytesOut.Add(uint64(len(b)))
+	x.verdict.bytesOut += int64(len(b))
 	if err := x.k.write(b); err != nil {
 		return leftError{}
 	}
@@ -96,6 +97,7 @@ func (x *exchange) uploaded() bool {
 // becomeStream counts a stream of events as a tunnel: it may go on until the
 // deadline of tunnels.
 func (x *exchange) becomeStream() {
+	x.want.forget()
 	x.claim.becomeTunnel(x.k.wk.changed.fire)
 	rel := x.claim.rel
 	if x.listed {
@@ -141,12 +143,13 @@ func (x *exchange) copyBody(body *http1.Body, buf []byte, chunked bool) error {
 
 // switchProtocols passes a 101 or the answer to CONNECT on and tunnels.
 func (x *exchange) switchProtocols() outcome {
-	d := http1.Delivery{Minor: 1, KeepAlive: true, Switching: x.res.Status == 101}
+	d := http1.Delivery{Minor: 1, KeepAlive: true, Switching: x.res.Status == 101, Extra: x.extra}
 	head := http1.AppendResponse(nil, &x.res, d)
 	x.res.Discard(x.ubr)
 	if err := x.toClient(head); err != nil {
 		return deserted
 	}
+	x.want.forget()
 	x.claim.becomeTunnel(x.k.wk.changed.fire)
 	_ = x.up.SetDeadline(time.Time{})
 	up, ubr := x.up, x.ubr

@@ -21,7 +21,8 @@ type view struct {
 
 type listenerView struct {
 	spec   traffic.Listener
-	routes traffic.Router
+	router traffic.Router
+	routes []*routeView // by the router's index
 }
 
 type serviceView struct {
@@ -53,6 +54,7 @@ type endpointView struct {
 // runtimes are what outlives tables, by identity.
 type runtimes struct {
 	services map[string]*service
+	routes   map[routeKey]*routeRuntime
 }
 
 // build makes a view of a table. Runtimes that exist already are used again;
@@ -70,12 +72,12 @@ func (rt *runtimes) build(t *traffic.Table, bootID string) *view {
 		v.services[s.Name] = rt.buildService(s, v.fenced)
 	}
 	for _, l := range t.Listeners {
-		v.addListener(l)
+		v.addListener(l, rt.buildRoutes(l, v))
 	}
 	return v
 }
 
-func (v *view) addListener(l traffic.Listener) {
+func (v *view) addListener(l traffic.Listener, routes []*routeView) {
 	fail := func(format string, args ...any) {
 		v.failures = append(v.failures, traffic.ListenFailure{ListenerKey: l.ListenerKey, Owner: l.Owner, Error: fmt.Sprintf(format, args...)})
 	}
@@ -83,12 +85,12 @@ func (v *view) addListener(l traffic.Listener) {
 		fail("listener %s port %d is there twice or has no port", l.Address, l.Port)
 		return
 	}
-	for _, r := range l.Routes {
-		if v.services[r.Service] == nil {
-			fail("route %s%s leads to %q, which is not in the table", r.Host, r.Path, r.Service)
+	for _, r := range routes {
+		if r.sv == nil {
+			fail("route %s%s leads to %q, which is not in the table", r.spec.Host, r.spec.Path, r.spec.Service)
 		}
 	}
-	v.listeners[l.ListenerKey] = &listenerView{spec: l, routes: traffic.NewRouter(l.Routes)}
+	v.listeners[l.ListenerKey] = &listenerView{spec: l, router: traffic.NewRouter(l.Routes), routes: routes}
 }
 
 func (rt *runtimes) buildService(s *traffic.Service, fenced bool) *serviceView {
@@ -165,6 +167,7 @@ func (rt *runtimes) adopt(v *view) (gone []*endpoint) {
 		}
 	}
 	rt.services = services
+	rt.adoptRoutes(v)
 	return gone
 }
 

@@ -107,8 +107,8 @@ func (r *Reconciler) explainURL(_ context.Context, raw string) (status.Explanati
 			continue
 		}
 		router := traffic.NewRouter(l.Routes)
-		if route, ok := router.Match([]byte(u.Host), []byte(u.EscapedPath())); ok {
-			return r.explainRoute(raw, route)
+		if i, ok := router.Match([]byte(u.Host), []byte(u.EscapedPath())); ok {
+			return r.explainRoute(raw, l.Routes[i])
 		}
 	}
 	return status.Explanation{Subject: raw, Gates: []status.Gate{{

@@ -37,6 +37,10 @@ func (r *Request) Read(br *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
+	return r.parse(head)
+}
+
+func (r *Request) parse(head []byte) error {
 	*r = Request{Fields: r.Fields[:0], size: len(head)}
 	line, rest, err := cutLine(head)
 	if err != nil {
@@ -54,6 +58,25 @@ func (r *Request) Read(br *bufio.Reader) error {
 // Discard consumes the head from the reader that it was read from. The slices
 // of r stay valid until the next read.
 func (r *Request) Discard(br *bufio.Reader) { _, _ = br.Discard(r.size) }
+
+// Move copies the head, not yet discarded, from the reader to dst, and makes
+// the slices of r point there, so that they outlive the next read.
+func (r *Request) Move(dst []byte, br *bufio.Reader) []byte {
+	head, _ := br.Peek(r.size)
+	dst = append(dst, head...)
+	_ = r.parse(dst) // it was parsed before
+	return dst
+}
+
+// Field returns the first value of a field, its name in lower case, or nil.
+func (r *Request) Field(lower string) []byte {
+	for _, f := range r.Fields {
+		if fold(f.Name, lower) {
+			return f.Value
+		}
+	}
+	return nil
+}
 
 // Idempotent says whether the method may be sent twice (RFC 9110 §9.2.2).
 func (r *Request) Idempotent() bool {

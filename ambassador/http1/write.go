@@ -9,9 +9,18 @@ import (
 // Forward says what the next hop is told about the client.
 type Forward struct {
 	Client netip.Addr
+	// Secure says that the client came over TLS.
+	Secure bool
 	// Trusted keeps what the peer says about clients before it and adds to it;
 	// otherwise such fields are replaced.
 	Trusted bool
+}
+
+func (fw Forward) proto() string {
+	if fw.Secure {
+		return "https"
+	}
+	return "http"
 }
 
 // AppendRequest appends the head of r for the next hop: always HTTP/1.1, hop
@@ -140,7 +149,7 @@ func appendForwarding(dst []byte, r *Request, fw Forward, listed []byte) []byte 
 	dst = fw.Client.AppendTo(dst)
 	dst = append(dst, "\r\n"...)
 	if !proto {
-		dst = append(dst, "X-Forwarded-Proto: http\r\n"...)
+		dst = append(append(append(dst, "X-Forwarded-Proto: "...), fw.proto()...), "\r\n"...)
 	}
 	if !host && len(r.Host) > 0 {
 		dst = append(append(dst, "X-Forwarded-Host: "...), r.Host...)
@@ -156,7 +165,7 @@ func appendForwarding(dst []byte, r *Request, fw Forward, listed []byte) []byte 
 		dst = append(append(dst, `;host="`...), r.Host...)
 		dst = append(dst, '"')
 	}
-	return append(dst, ";proto=http\r\n"...)
+	return append(append(append(dst, ";proto="...), fw.proto()...), "\r\n"...)
 }
 
 // Delivery says how a response goes to the client.
@@ -170,6 +179,8 @@ type Delivery struct {
 	Chunked bool
 	// Switching keeps Upgrade, for a 101.
 	Switching bool
+	// Extra are raw header lines to add, each with its CRLF.
+	Extra []byte
 }
 
 // AppendResponse appends the head of r for the client.
@@ -190,6 +201,7 @@ func AppendResponse(dst []byte, r *Response, d Delivery) []byte {
 		}
 		dst = appendField(dst, f)
 	}
+	dst = append(dst, d.Extra...)
 	switch {
 	case r.Status < 200 && !d.Switching:
 		return append(dst, "\r\n"...)
@@ -220,26 +232,39 @@ func dropFromResponse(name []byte) bool {
 	return false
 }
 
-// AppendAnswer appends a whole response of our own with a line of plain text.
-// retryAfter is in seconds, none when 0; head leaves the text out.
-func AppendAnswer(dst []byte, status int, text string, retryAfter int, keepAlive, head bool) []byte {
+// Answer is a whole response of our own with a line of plain text.
+type Answer struct {
+	Status int
+	Text   string
+	// RetryAfter is in seconds, none when 0.
+	RetryAfter int
+	// Fields and Extra are raw header lines to add, each with its CRLF.
+	Fields, Extra []byte
+	KeepAlive     bool
+	// Head leaves the text out.
+	Head bool
+}
+
+// AppendAnswer appends a.
+func AppendAnswer(dst []byte, a Answer) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
-	dst = strconv.AppendInt(dst, int64(status), 10)
-	dst = append(append(dst, ' '), reason(status)...)
+	dst = strconv.AppendInt(dst, int64(a.Status), 10)
+	dst = append(append(dst, ' '), reason(a.Status)...)
 	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"...)
-	if retryAfter > 0 {
-		dst = strconv.AppendInt(append(dst, "Retry-After: "...), int64(retryAfter), 10)
+	if a.RetryAfter > 0 {
+		dst = strconv.AppendInt(append(dst, "Retry-After: "...), int64(a.RetryAfter), 10)
 		dst = append(dst, "\r\n"...)
 	}
-	if !keepAlive {
+	dst = append(append(dst, a.Fields...), a.Extra...)
+	if !a.KeepAlive {
 		dst = append(dst, "Connection: close\r\n"...)
 	}
-	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(text)+1), 10)
+	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(a.Text)+1), 10)
 	dst = append(dst, "\r\n\r\n"...)
-	if head {
+	if a.Head {
 		return dst
 	}
-	return append(append(dst, text...), '\n')
+	return append(append(dst, a.Text...), '\n')
 }
 
 func reason(status int) string {

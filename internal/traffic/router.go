@@ -12,31 +12,38 @@ import (
 // suffix, then any), then the longest path that ends at a segment's boundary. It
 // is immutable.
 type Router struct {
-	exact map[string][]Route
+	exact map[string][]branch
 	wild  []wildcard
-	any   []Route
+	any   []branch
+}
+
+// branch is the path prefix of one route of a host, and the route's index.
+type branch struct {
+	path  string
+	index int
 }
 
 // wildcard holds the routes of "*.example.com" under ".example.com".
 type wildcard struct {
-	suffix string
-	routes []Route
+	suffix   string
+	branches []branch
 }
 
 // NewRouter makes the router of a listener's routes.
 func NewRouter(routes []Route) Router {
-	r := Router{exact: make(map[string][]Route)}
-	wild := make(map[string][]Route)
-	for _, rt := range routes {
+	r := Router{exact: make(map[string][]branch)}
+	wild := make(map[string][]branch)
+	for i, rt := range routes {
+		b := branch{path: rt.Path, index: i}
 		host := strings.ToLower(strings.TrimSuffix(rt.Host, "."))
 		suffix, isWild := strings.CutPrefix(host, "*")
 		switch {
 		case host == "" || host == "*":
-			r.any = append(r.any, rt)
+			r.any = append(r.any, b)
 		case isWild:
-			wild[suffix] = append(wild[suffix], rt)
+			wild[suffix] = append(wild[suffix], b)
 		default:
-			r.exact[host] = append(r.exact[host], rt)
+			r.exact[host] = append(r.exact[host], b)
 		}
 	}
 	for suffix, list := range wild {
@@ -53,23 +60,23 @@ func NewRouter(routes []Route) Router {
 }
 
 // byPath sorts the longest path first.
-func byPath(list []Route) []Route {
-	slices.SortStableFunc(list, func(a, b Route) int { return cmp.Compare(len(b.Path), len(a.Path)) })
+func byPath(list []branch) []branch {
+	slices.SortStableFunc(list, func(a, b branch) int { return cmp.Compare(len(b.path), len(a.path)) })
 	return list
 }
 
 // Match finds the route for a Host as sent, port and all, and a path without
-// query. It allocates nothing.
-func (r *Router) Match(host, path []byte) (Route, bool) {
+// query, by its index in what [NewRouter] got. It allocates nothing.
+func (r *Router) Match(host, path []byte) (index int, ok bool) {
 	var buf [256]byte
 	name := normalHost(buf[:0], host)
-	if rt, ok := pathMatch(r.exact[string(name)], path); ok {
-		return rt, true
+	if i, ok := pathMatch(r.exact[string(name)], path); ok {
+		return i, true
 	}
 	for _, w := range r.wild {
 		if len(name) > len(w.suffix) && string(name[len(name)-len(w.suffix):]) == w.suffix {
-			if rt, ok := pathMatch(w.routes, path); ok {
-				return rt, true
+			if i, ok := pathMatch(w.branches, path); ok {
+				return i, true
 			}
 		}
 	}
@@ -78,25 +85,25 @@ func (r *Router) Match(host, path []byte) (Route, bool) {
 
 // Fallback is the route of a connection that names no host: the one for any
 // host and path, or the only one.
-func (r *Router) Fallback() (Route, bool) {
-	if rt, ok := pathMatch(r.any, []byte("/")); ok {
-		return rt, true
+func (r *Router) Fallback() (index int, ok bool) {
+	if i, ok := pathMatch(r.any, []byte("/")); ok {
+		return i, true
 	}
 	if len(r.any) == 0 && len(r.wild) == 0 && len(r.exact) == 1 {
 		for _, list := range r.exact {
 			return pathMatch(list, []byte("/"))
 		}
 	}
-	return Route{}, false
+	return 0, false
 }
 
-func pathMatch(list []Route, path []byte) (Route, bool) {
-	for _, rt := range list {
-		if underPrefix(path, rt.Path) {
-			return rt, true
+func pathMatch(list []branch, path []byte) (index int, ok bool) {
+	for _, b := range list {
+		if underPrefix(path, b.path) {
+			return b.index, true
 		}
 	}
-	return Route{}, false
+	return 0, false
 }
 
 // underPrefix says whether the path is the prefix or goes on below it.

@@ -6,7 +6,7 @@ import (
 )
 
 func TestRouter(t *testing.T) {
-	r := NewRouter([]Route{
+	routes := []Route{
 		{Service: "any"},
 		{Path: "/api", Service: "any-api"},
 		{Host: "shop.example.com", Service: "shop"},
@@ -15,7 +15,8 @@ func TestRouter(t *testing.T) {
 		{Host: "*.example.com", Service: "wild"},
 		{Host: "*.eu.example.com", Path: "/x", Service: "eu-x"},
 		{Host: "Only.example.org.", Path: "/in", Service: "only"},
-	})
+	}
+	r := NewRouter(routes)
 	for _, c := range []struct{ host, path, want string }{
 		{"", "/", "any"},
 		{"other", "/api", "any-api"},
@@ -36,12 +37,12 @@ func TestRouter(t *testing.T) {
 		{"[::1]:80", "/", "any"},
 	} {
 		got, ok := r.Match([]byte(c.host), []byte(c.path))
-		if !ok || got.Service != c.want {
-			t.Errorf("%s%s leads to %q (%v), want %q", c.host, c.path, got.Service, ok, c.want)
+		if !ok || routes[got].Service != c.want {
+			t.Errorf("%s%s leads to %q (%v), want %q", c.host, c.path, routes[got].Service, ok, c.want)
 		}
 	}
-	if rt, ok := r.Fallback(); !ok || rt.Service != "any" {
-		t.Errorf("fallback leads to %q", rt.Service)
+	if i, ok := r.Fallback(); !ok || routes[i].Service != "any" {
+		t.Errorf("fallback leads to %q", routes[i].Service)
 	}
 	host, path := []byte("A.eu.example.com:80"), []byte("/y")
 	if n := testing.AllocsPerRun(100, func() { r.Match(host, path) }); n != 0 {
@@ -51,12 +52,12 @@ func TestRouter(t *testing.T) {
 
 func TestFallbackNeedsOneMeaning(t *testing.T) {
 	two := NewRouter([]Route{{Host: "a", Service: "a"}, {Host: "b", Service: "b"}})
-	if rt, ok := two.Fallback(); ok {
-		t.Errorf("two hosts have the fallback %q", rt.Service)
+	if i, ok := two.Fallback(); ok {
+		t.Errorf("two hosts have the fallback %d", i)
 	}
 	one := NewRouter([]Route{{Host: "a", Service: "a"}})
-	if rt, ok := one.Fallback(); !ok || rt.Service != "a" {
-		t.Errorf("one host has the fallback %q, %v", rt.Service, ok)
+	if i, ok := one.Fallback(); !ok || i != 0 {
+		t.Errorf("one host has the fallback %d, %v", i, ok)
 	}
 }
 
