@@ -133,7 +133,7 @@ func (wk *Worker) recover(ctx context.Context, e *endpoint) {
 		}
 		e.mu.Unlock()
 		for _, port := range ports {
-			if c, err := dialHedged(netip.AddrPortFrom(e.key.address, port)); err == nil {
+			if c, err := dialTwice(netip.AddrPortFrom(e.key.address, port)); err == nil {
 				_ = c.Close()
 				e.refused.Store(false)
 				e.good.Store(true)

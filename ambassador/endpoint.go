@@ -68,13 +68,6 @@ func (e *endpoint) rank() int {
 	return 1
 }
 
-// Local dials are bounded: an address nobody has any more would otherwise
-// take 3 s to fail. A second attempt runs beside the first after hedgeAfter.
-const (
-	dialLimit  = 300 * time.Millisecond
-	hedgeAfter = 100 * time.Millisecond
-)
-
 // upstream is a connection to an endpoint's port.
 type upstream struct {
 	*net.TCPConn
@@ -86,53 +79,11 @@ type upstream struct {
 // dial connects to a port. Any error means that nothing was sent.
 func (e *endpoint) dial(port uint16) (*upstream, error) {
 	addr := netip.AddrPortFrom(e.key.address, port)
-	c, err := dialHedged(addr)
+	c, err := dialTwice(addr)
 	if err != nil {
 		return nil, err
 	}
 	return &upstream{TCPConn: c, pool: e.pool(port), used: time.Now(), idle: maxIdle}, nil
-}
-
-func dialHedged(addr netip.AddrPort) (*net.TCPConn, error) {
-	type result struct {
-		c   net.Conn
-		err error
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), dialLimit)
-	defer cancel()
-	results := make(chan result, 2)
-	d := net.Dialer{KeepAlive: -1}
-	attempt := func() {
-		c, err := d.DialContext(ctx, "tcp", addr.String())
-		results <- result{c, err}
-	}
-	go attempt()
-	hedge := time.NewTimer(hedgeAfter)
-	defer hedge.Stop()
-	running := 1
-	for {
-		select {
-		case <-hedge.C:
-			running++
-			go attempt()
-		case r := <-results:
-			running--
-			if r.err != nil && running > 0 && !errors.Is(r.err, unix.ECONNREFUSED) {
-				continue
-			}
-			if running > 0 {
-				go func() {
-					if late := <-results; late.c != nil {
-						_ = late.c.Close()
-					}
-				}()
-			}
-			if r.err != nil {
-				return nil, r.err
-			}
-			return r.c.(*net.TCPConn), nil //nolint:forcetypeassert // "tcp" makes no other
-		}
-	}
 }
 
 // connectFailed notes that nothing could be sent to the endpoint.

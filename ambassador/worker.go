@@ -65,7 +65,7 @@ type Worker struct {
 	changed  broadcast
 	readers  readers
 	buffers  buffers
-	tunnels  tunnel.Buffers
+	tunnels  tunnel.Pools
 
 	mu        sync.Mutex // puts tables, one at a time
 	leads     bool
@@ -314,6 +314,7 @@ func (wk *Worker) Close() {
 			}
 		}
 		wk.background.Wait()
+		wk.tunnels.Close()
 	})
 }
 

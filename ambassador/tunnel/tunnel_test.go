@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // pair is two ends of one TCP connection.
-func pair(t *testing.T) (near, far *net.TCPConn) {
+func pair(t testing.TB) (near, far *net.TCPConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -43,7 +43,7 @@ func run(t *testing.T, webSocket bool) (tn *Tunnel, client, server *net.TCPConn,
 	t.Helper()
 	a, client := pair(t)
 	b, server := pair(t)
-	tn = &Tunnel{Client: a, Server: b, Buffers: new(Buffers), Up: new(atomic.Uint64), Down: new(atomic.Uint64), WebSocket: webSocket}
+	tn = &Tunnel{Client: a, Server: b, Pools: new(Pools), Up: new(atomic.Uint64), Down: new(atomic.Uint64), WebSocket: webSocket}
 	done = make(chan struct{})
 	go func() { defer close(done); tn.Run() }()
 	t.Cleanup(func() { _, _ = client.Close(), server.Close(); <-done })
@@ -54,7 +54,7 @@ func expect(t *testing.T, c net.Conn, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
 	if n, err := io.ReadFull(c, got); err != nil || string(got) != want {
-		t.Fatalf("got %q, %v; want %q", got[:n], err, want)
+		t.Fatalf("got %d bytes %.60q, %v; want %d bytes %.60q", n, got[:n], err, len(want), want)
 	}
 }
 
