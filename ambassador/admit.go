@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/remorahq/remora/ambassador/sni"
 	"github.com/remorahq/remora/internal/traffic"
 )
 
@@ -18,7 +19,12 @@ type want struct {
 	host, path, target []byte
 	tunnel             bool
 	// secure says that the client came over TLS.
-	secure  bool
+	secure bool
+	// authority is the certificate of authorities that the client's own one
+	// comes from; empty where none was asked for.
+	authority string
+	// passes is the hello of a connection that is passed through.
+	passes  *sni.Hello
 	arrived time.Time
 	// client is the address that limits go by.
 	client netip.Addr
@@ -135,6 +141,13 @@ func (w *want) resolve(v *view) (*routeView, error) {
 	if lv == nil {
 		return nil, errUnpublished
 	}
+	if w.passes != nil {
+		rv, err := lv.passed(w.passes)
+		if err == nil {
+			w.view, w.route = v, rv
+		}
+		return rv, err
+	}
 	i, ok := 0, false
 	if w.path == nil {
 		i, ok = lv.router.Fallback()
@@ -164,7 +177,12 @@ var (
 
 // admit is asked once for every request and tunnel, after its route was found
 // and before a release is claimed for it; an error is a [*refusal].
-func (wk *Worker) admit(*want, *routeView) error { return nil }
+func (wk *Worker) admit(w *want, rv *routeView) error {
+	if err := w.misdirected(w.view.listeners[w.listener]); err != nil {
+		return err
+	}
+	return w.redirected(rv, w.view.trusts(w.client))
+}
 
 // decision is to send (ev is set), to refuse (err), or to wait.
 type decision struct {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/remorahq/remora/ambassador/http1"
+	"github.com/remorahq/remora/ambassador/sni"
 	"github.com/remorahq/remora/internal/traffic"
 )
 
@@ -49,18 +50,22 @@ type conn struct {
 	// asked for.
 	secure     bool
 	serverName string
-	peer       netip.Addr
-	br         *bufio.Reader // nil while idle
-	readBy     time.Time     // the read deadline that is set
-	writeBy    time.Time
-	first      bool    // no request was served yet
-	early      [1]byte // read ahead while idle over TLS
-	isEarly    bool
-	broken     bool // to end by a reset
-	arrived    time.Time
-	req        http1.Request
-	x          exchange
-	pin        pin
+	// authority is the certificate of authorities that the client's own one
+	// comes from; empty where none was asked for.
+	authority string
+	passes    *sni.Hello // of a connection that is passed through
+	peer      netip.Addr
+	br        *bufio.Reader // nil while idle
+	readBy    time.Time     // the read deadline that is set
+	writeBy   time.Time
+	first     bool    // no request was served yet
+	early     [1]byte // read ahead while idle over TLS
+	isEarly   bool
+	broken    bool // to end by a reset
+	arrived   time.Time
+	req       http1.Request
+	x         exchange
+	pin       pin
 }
 
 // pin is the upstream connection of a client that authenticates connections
@@ -122,6 +127,8 @@ func (k *conn) serve() {
 		k.tunnel()
 	case traffic.HTTP:
 		k.serveHTTP()
+	case traffic.TLS:
+		k.serveTLS()
 	default:
 		k.detect()
 	}

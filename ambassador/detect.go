@@ -190,7 +190,7 @@ func quietEnd(up *upstream) bool {
 
 // want is what a connection that becomes a tunnel asks for.
 func (k *conn) want() want {
-	return want{listener: k.key, tunnel: true, secure: k.secure, arrived: k.arrived, client: k.peer, by: k}
+	return want{listener: k.key, tunnel: true, secure: k.secure, authority: k.authority, passes: k.passes, arrived: k.arrived, client: k.peer, by: k}
 }
 
 // tunnel claims a release for the whole connection and joins it with one of
@@ -258,6 +258,9 @@ func (k *conn) join(cl *claim, up *upstream, t *tunnel.Tunnel) {
 // takeRead takes what was read of the client and not used, and gives the buffer
 // back: a tunnel holds none while nothing moves.
 func (k *conn) takeRead() []byte {
+	if k.passes != nil {
+		return k.passes.Raw
+	}
 	if k.br == nil {
 		return nil
 	}

@@ -136,7 +136,7 @@ func (x *exchange) begin(k *conn) {
 		x.head = r.Move(x.head[:0], k.br)
 	}
 	x.want = want{
-		listener: k.key, host: r.Host, path: r.Path, target: r.Target, secure: k.secure, arrived: k.arrived,
+		listener: k.key, host: r.Host, path: r.Path, target: r.Target, secure: k.secure, authority: k.authority, arrived: k.arrived,
 		client: k.peer, by: k, pinned: k.pin.ep, tried: x.want.tried[:0],
 	}
 	x.kept, x.lost, x.streams, x.fresh, x.charged = x.kept[:0], false, false, false, 0
@@ -151,6 +151,9 @@ func (x *exchange) admit() error {
 		return err
 	}
 	x.verdict.route = rv.rt
+	if x.k.secure {
+		x.extra = appendHSTS(x.extra, rv.spec.HSTS)
+	}
 	return x.k.wk.admit(&x.want, rv)
 }
 

@@ -67,10 +67,12 @@ func (wk *Worker) WriteMetrics(out io.Writer) error {
 		{"workers", "Workers alive, draining ones included.", r.Workers},
 		{"connections", "Client connections of the leading worker.", wk.conns.count()},
 		{"listen_failures", "Listeners and routes that do not work.", len(r.Failures)},
+		{"name_failures", "Server names whose clients are refused in the handshake.", len(r.Names)},
 	} {
 		writeHead(w, g.name, "gauge", g.help)
 		fmt.Fprintf(w, "%s%s %d\n", metricPrefix, g.name, g.value)
 	}
+	wk.writeCertificateMetrics(w)
 	return w.Flush()
 }
 

@@ -21,10 +21,8 @@ import (
 const (
 	// aliveEvery is how often the worker tells the holder that it lives.
 	aliveEvery = 3 * time.Second
-	// finishing is how long requests may go on after a SIGTERM, and parting how
-	// long tunnels that were said goodbye to may take to close.
+	// finishing is how long requests may go on after a SIGTERM.
 	finishing = 10 * time.Second
-	parting   = time.Second
 )
 
 // process is a worker in a process of its own, as the holder starts it.
@@ -145,8 +143,6 @@ func (p *process) obey(ctx context.Context, t toldMessage) {
 		}
 	case handoff.Drain:
 		p.startDrain(ctx)
-	case handoff.End:
-		p.quiet.Go(func() { p.wk.End(ctx) })
 	}
 }
 
@@ -190,14 +186,14 @@ func (p *process) startDrain(ctx context.Context) {
 	})
 }
 
-// finish lets requests in flight end, for a while, and says goodbye on tunnels.
+// finish lets requests in flight end, for a while.
 func (p *process) finish() {
 	p.stopAPI()
 	p.wk.Drain()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	begun, end := time.Now(), time.After(finishing)
-	for p.wk.busy() || p.wk.kickTunnels(1) > 0 && time.Since(begun) < parting {
+	end := time.After(finishing)
+	for p.wk.busy() {
 		select {
 		case <-tick.C:
 		case <-end:

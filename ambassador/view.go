@@ -23,6 +23,7 @@ type listenerView struct {
 	spec   traffic.Listener
 	router traffic.Router
 	routes []*routeView // by the router's index
+	names  *serverNames // nil where the listener is not for TLS
 }
 
 type serviceView struct {
@@ -72,7 +73,7 @@ func (rt *runtimes) build(t *traffic.Table, bootID string) *view {
 		v.services[s.Name] = rt.buildService(s, v.fenced)
 	}
 	for _, l := range t.Listeners {
-		v.addListener(l, rt.buildRoutes(l, v))
+		v.addListener(l, rt.buildRoutes(withPassed(l), v))
 	}
 	return v
 }
@@ -90,7 +91,7 @@ func (v *view) addListener(l traffic.Listener, routes []*routeView) {
 			fail("route %s%s leads to %q, which is not in the table", r.spec.Host, r.spec.Path, r.spec.Service)
 		}
 	}
-	v.listeners[l.ListenerKey] = &listenerView{spec: l, router: traffic.NewRouter(l.Routes), routes: routes}
+	v.listeners[l.ListenerKey] = &listenerView{spec: l, router: traffic.NewRouter(l.Routes), routes: routes, names: newServerNames(l, routes[len(l.Routes):])}
 }
 
 func (rt *runtimes) buildService(s *traffic.Service, fenced bool) *serviceView {

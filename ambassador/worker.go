@@ -59,7 +59,6 @@ type Worker struct {
 
 	view     atomic.Pointer[view]
 	draining atomic.Bool  // a successor leads
-	leaving  leaving      // who is told of that
 	replay   atomic.Int64 // bytes kept to be sent again
 	stopping chan struct{}
 	stopOnce sync.Once
@@ -75,6 +74,7 @@ type Worker struct {
 	listeners map[traffic.ListenerKey]*listener
 	failures  atomic.Pointer[[]traffic.ListenFailure]
 
+	secure     *secrets
 	peers      peers
 	background sync.WaitGroup // everything but connections
 	conns      connections
@@ -113,6 +113,7 @@ func New(opt Options) *Worker {
 		runtimes:  runtimes{services: make(map[string]*service)},
 		listeners: make(map[traffic.ListenerKey]*listener),
 	}
+	wk.secure = newSecrets(opt.StateDir)
 	wk.conns.open = make(map[*conn]struct{})
 	wk.view.Store(wk.runtimes.build(&traffic.Table{}, opt.BootID))
 	wk.failures.Store(new([]traffic.ListenFailure))
@@ -134,7 +135,7 @@ func BootID() (string, error) {
 func (wk *Worker) LoadTable(ctx context.Context) error {
 	wk.mu.Lock()
 	defer wk.mu.Unlock()
-	return wk.loadLocked(ctx)
+	return errors.Join(wk.loadSecrets(), wk.loadLocked(ctx))
 }
 
 func (wk *Worker) loadLocked(ctx context.Context) error {
@@ -257,7 +258,7 @@ func (wk *Worker) Upgrade(ctx context.Context) error { return wk.opt.Opener.Upgr
 func (wk *Worker) Lead(ctx context.Context) error {
 	wk.mu.Lock()
 	defer wk.mu.Unlock()
-	err := wk.loadLocked(ctx)
+	err := errors.Join(wk.loadSecrets(), wk.secure.turnTickets(time.Now()), wk.loadLocked(ctx))
 	if cerr := atomicfile.Clean(wk.opt.StateDir); cerr != nil {
 		wk.log.Warn("clean the state folder", "err", cerr)
 	}
@@ -279,7 +280,6 @@ func (wk *Worker) Drain() {
 		l.close()
 	}
 	wk.listeners = make(map[traffic.ListenerKey]*listener)
-	wk.leaving.begin()
 	wk.changed.fire()
 }
 
@@ -331,6 +331,7 @@ func (wk *Worker) housekeeping() {
 		case now := <-tick.C:
 			wk.expirePools(now)
 			wk.retryListeners()
+			wk.turnTickets(now)
 		}
 	}
 }
@@ -376,7 +377,13 @@ func (c *connections) closeAll() {
 }
 
 // busy says whether any request is in flight.
-func (wk *Worker) busy() (busy bool) {
-	wk.eachRelease(func(r *release) { busy = busy || r.requests.Load() > 0 })
-	return busy
+func (wk *Worker) busy() bool {
+	for _, sv := range wk.view.Load().services {
+		for _, rv := range sv.releases {
+			if rv.rel.requests.Load() > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }

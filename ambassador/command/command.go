@@ -22,7 +22,6 @@ import (
 	"github.com/remorahq/remora/ambassador/control"
 	"github.com/remorahq/remora/ambassador/holder"
 	"github.com/remorahq/remora/internal/traffic"
-	"github.com/remorahq/remora/internal/units"
 )
 
 const help = `remora-ambassador carries all traffic of a host to the containers that remora
@@ -33,28 +32,22 @@ Usage:
   remora-ambassador [flags]           hold the listeners, run the worker
   remora-ambassador status [flags]    what is served, release by release
   remora-ambassador table [flags]     the table in force, as JSON
+  remora-ambassador certificates [flags]  what certificates there are, and until when
   remora-ambassador metrics [flags]   metrics in Prometheus' text form
-  remora-ambassador upgrade [flags]   go over to the program's file as it is now,
-                                      without losing a request
-  remora-ambassador unit              print a unit file for systemd
+  remora-ambassador upgrade [flags]   start a new worker from the program's file
   remora-ambassador version
 
 Flags:
   --run DIR      folder of the control socket (default /run/remora)
-  --state DIR    folder of the table (default /var/lib/remora/ambassador)
+  --state DIR    folder of the table and the certificates (default /var/lib/remora/ambassador)
   --user USER    whom the worker runs as: a name, uid or uid:gid
                  (default nobody when started by root; "root" keeps root)
-  --drain-limit D   how long a former worker may keep WebSockets and other
-                 tunnels after an upgrade (default 1h); then it ends them
-                 cleanly, spread over 30 s
-  --max-draining N  how many former workers may live (default 4); of more, the
-                 oldest ends its tunnels
   --log-format   text or json (default text)
   --log-level    debug, info, warn or error (default info)
-  -o FORMAT      of status: table or json (default table)
+  -o FORMAT      of status and certificates: table or json (default table)
 
 Signals:
-  SIGHUP         as upgrade, without waiting for it
+  SIGHUP         start a new worker from the program's file; the old one drains
   SIGTERM        finish requests in flight for up to 10 s, then end
 
 Examples:
@@ -66,8 +59,6 @@ Examples:
 type options struct {
 	run, state, user, logFormat, logLevel, output string
 	holderUID                                     uint
-	drainLimit                                    time.Duration
-	maxDraining                                   int
 }
 
 // Main runs the program with its arguments and returns its exit code.
@@ -111,8 +102,6 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.logLevel, "log-level", "info", "")
 	f.StringVar(&o.output, "o", "table", "")
 	f.UintVar(&o.holderUID, "holder-uid", 0, "")
-	f.DurationVar(&o.drainLimit, "drain-limit", holder.DefaultDrainLimit, "")
-	f.IntVar(&o.maxDraining, "max-draining", holder.DefaultMaxDraining, "")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
@@ -121,12 +110,6 @@ func parse(args []string) (options, error) {
 	}
 	if f.NArg() > 0 {
 		return o, &usageError{fmt.Sprintf("unexpected argument %q", f.Arg(0))}
-	}
-	if o.drainLimit <= 0 {
-		return o, &usageError{fmt.Sprintf("--drain-limit %s is not above zero", o.drainLimit)}
-	}
-	if o.maxDraining <= 0 {
-		return o, &usageError{fmt.Sprintf("--max-draining %d is not above zero", o.maxDraining)}
 	}
 	return o, nil
 }
@@ -142,16 +125,12 @@ func run(ctx context.Context, version, verb string, o options, stdout, stderr io
 	case "":
 		return holder.Run(ctx, holder.Config{
 			RunDir: o.run, StateDir: o.state, User: o.user, Log: log,
-			DrainLimit: o.drainLimit, MaxDraining: o.maxDraining,
 			Args: []string{"worker", "--log-format", o.logFormat, "--log-level", o.logLevel, "--holder-uid", strconv.Itoa(os.Geteuid())},
 		})
 	case "worker":
 		return ambassador.RunWorker(ctx, log, version, uint32(o.holderUID))
 	case "version":
 		fmt.Fprintln(stdout, version)
-		return nil
-	case "unit":
-		fmt.Fprint(stdout, units.Ambassador)
 		return nil
 	case "status":
 		return status(ctx, client, o.output, stdout)
@@ -161,6 +140,8 @@ func run(ctx context.Context, version, verb string, o options, stdout, stderr io
 			return err
 		}
 		return writeJSON(stdout, t)
+	case "certificates":
+		return certificates(ctx, client, o.output, stdout)
 	case "metrics":
 		text, err := client.Metrics(ctx)
 		if err != nil {

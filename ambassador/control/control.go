@@ -4,6 +4,8 @@
 //
 //	PUT  /v1/table    replace the table           → traffic.Ack
 //	GET  /v1/table    the table in force          → traffic.Table
+//	PUT  /v1/certificates  replace all certificates
+//	GET  /v1/certificates  what they are, without keys → []traffic.CertificateReport
 //	GET  /v1/report   the state of all workers    → traffic.Report
 //	GET  /v1/watch    a report at every change, as server-sent events
 //	GET  /v1/metrics  Prometheus text

@@ -22,6 +22,9 @@ type Backend interface {
 	// Put may return [*StaleError] or an error that is [ErrNotPersisted].
 	Put(ctx context.Context, t *traffic.Table) (traffic.Ack, error)
 	Table() *traffic.Table
+	// PutCertificates may return an error that is [ErrNotPersisted].
+	PutCertificates(ctx context.Context, certs *traffic.Certificates) error
+	Certificates() []traffic.CertificateReport
 	Report() traffic.Report
 	// Changed returns a channel that is closed at the next change.
 	Changed() <-chan struct{}
@@ -46,6 +49,8 @@ func Serve(l *net.UnixListener, backend Backend, log *slog.Logger, uids ...uint3
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /v1/table", s.put)
 	mux.HandleFunc("GET /v1/table", s.table)
+	mux.HandleFunc("PUT /v1/certificates", s.putCertificates)
+	mux.HandleFunc("GET /v1/certificates", s.certificates)
 	mux.HandleFunc("GET /v1/report", s.report)
 	mux.HandleFunc("GET /v1/watch", s.watch)
 	mux.HandleFunc("GET /v1/metrics", s.metrics)

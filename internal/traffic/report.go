@@ -28,6 +28,8 @@ type Report struct {
 	Workers    int             `json:"workers"`
 	Services   []ServiceReport `json:"services"`
 	Failures   []ListenFailure `json:"failures,omitempty"`
+	// Names are server names that cannot be served.
+	Names []NameFailure `json:"names,omitempty"`
 	// Fenced says that the table's boot ID or engine start is not this one
 	// and endpoints without a fixed address are unverified.
 	Fenced bool `json:"fenced,omitempty"`

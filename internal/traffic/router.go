@@ -69,7 +69,7 @@ func byPath(list []branch) []branch {
 // query, by its index in what [NewRouter] got. It allocates nothing.
 func (r *Router) Match(host, path []byte) (index int, ok bool) {
 	var buf [256]byte
-	name := normalHost(buf[:0], host)
+	name := AppendHost(buf[:0], host)
 	if i, ok := pathMatch(r.exact[string(name)], path); ok {
 		return i, true
 	}
@@ -115,8 +115,8 @@ func underPrefix(path []byte, prefix string) bool {
 	return len(path) == len(prefix) || path[len(prefix)] == '/' || prefix == ""
 }
 
-// normalHost appends the host in lower case without port and final dot.
-func normalHost(dst, host []byte) []byte {
+// AppendHost appends a Host as sent in lower case, without port and final dot.
+func AppendHost(dst, host []byte) []byte {
 	if i := bytes.LastIndexByte(host, ':'); i >= 0 && bytes.IndexByte(host[i:], ']') < 0 {
 		host = host[:i]
 	}

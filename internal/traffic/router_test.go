@@ -90,5 +90,5 @@ func slowMatch(host, path, prefix, pattern string) bool {
 
 // lower is ASCII's: what is not ASCII is no host name.
 func lower(s string) string {
-	return string(normalHost(nil, []byte(s+":"))) // the port is cut off
+	return string(AppendHost(nil, []byte(s+":"))) // the port is cut off
 }

@@ -19,7 +19,6 @@ func (c *converter) rollout() {
 		}
 	}
 	c.unitOrder()
-	c.canaries()
 	for i := range c.out.Services {
 		s := &c.out.Services[i]
 		s.Standby = c.standbyOf(s)

@@ -280,8 +280,7 @@ func (t *turn) flipBack() {
 func (t *turn) answers(name string, from *ledger.Deployed) bool {
 	from.Frozen = false
 	if from.Drained {
-		// A pause that is under way would freeze what just got the traffic.
-		return t.restored(name, from) && !t.anyBusy(from)
+		return t.restored(name, from)
 	}
 	if t.allRunning(from) {
 		return true
