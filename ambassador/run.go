@@ -21,8 +21,10 @@ import (
 const (
 	// aliveEvery is how often the worker tells the holder that it lives.
 	aliveEvery = 3 * time.Second
-	// finishing is how long requests may go on after a SIGTERM.
+	// finishing is how long requests may go on after a SIGTERM, and parting how
+	// long tunnels that were said goodbye to may take to close.
 	finishing = 10 * time.Second
+	parting   = time.Second
 )
 
 // process is a worker in a process of its own, as the holder starts it.
@@ -143,6 +145,8 @@ func (p *process) obey(ctx context.Context, t toldMessage) {
 		}
 	case handoff.Drain:
 		p.startDrain(ctx)
+	case handoff.End:
+		p.quiet.Go(func() { p.wk.End(ctx) })
 	}
 }
 
@@ -186,14 +190,14 @@ func (p *process) startDrain(ctx context.Context) {
 	})
 }
 
-// finish lets requests in flight end, for a while.
+// finish lets requests in flight end, for a while, and says goodbye on tunnels.
 func (p *process) finish() {
 	p.stopAPI()
 	p.wk.Drain()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	end := time.After(finishing)
-	for p.wk.busy() {
+	begun, end := time.Now(), time.After(finishing)
+	for p.wk.busy() || p.wk.kickTunnels(1) > 0 && time.Since(begun) < parting {
 		select {
 		case <-tick.C:
 		case <-end:

@@ -59,6 +59,7 @@ type Worker struct {
 
 	view     atomic.Pointer[view]
 	draining atomic.Bool  // a successor leads
+	leaving  leaving      // who is told of that
 	replay   atomic.Int64 // bytes kept to be sent again
 	stopping chan struct{}
 	stopOnce sync.Once
@@ -280,6 +281,7 @@ func (wk *Worker) Drain() {
 		l.close()
 	}
 	wk.listeners = make(map[traffic.ListenerKey]*listener)
+	wk.leaving.begin()
 	wk.changed.fire()
 }
 
@@ -377,13 +379,7 @@ func (c *connections) closeAll() {
 }
 
 // busy says whether any request is in flight.
-func (wk *Worker) busy() bool {
-	for _, sv := range wk.view.Load().services {
-		for _, rv := range sv.releases {
-			if rv.rel.requests.Load() > 0 {
-				return true
-			}
-		}
-	}
-	return false
+func (wk *Worker) busy() (busy bool) {
+	wk.eachRelease(func(r *release) { busy = busy || r.requests.Load() > 0 })
+	return busy
 }

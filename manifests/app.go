@@ -89,9 +89,13 @@ type Service struct {
 	// container: the service is not rolled back once it was healthy.
 	WritesData bool `json:"writesData,omitempty"`
 
-	Ports     []Port       `json:"ports,omitempty"`
-	Expose    []uint16     `json:"expose,omitempty"` // TCP ports, sorted, incl. targets of ports and routes
-	Routes    []Route      `json:"routes,omitempty"`
+	Ports  []Port   `json:"ports,omitempty"`
+	Expose []uint16 `json:"expose,omitempty"` // TCP ports, sorted, incl. targets of ports and routes
+	Routes []Route  `json:"routes,omitempty"`
+	// Assets are path patterns ("/assets/*") on which a 404 is tried once on the
+	// other warm release.
+	Assets    []string     `json:"assets,omitempty"`
+	Canary    *Canary      `json:"canary,omitempty"`
 	Probe     *Probe       `json:"probe,omitempty"`
 	DependsOn []Dependency `json:"dependsOn,omitempty"`
 	Update    Update       `json:"update"`
@@ -150,6 +154,7 @@ type Route struct {
 	Listen    []uint16 `json:"listen,omitempty"`
 	Target    uint16   `json:"target"`
 	App       string   `json:"app,omitempty"`
+	Access
 }
 
 // Probe is the ambassador's own check of a service.

@@ -13,6 +13,8 @@ const (
 	DefaultDrain        = 30 * time.Second
 	DefaultDrainTunnels = 10 * time.Minute
 	DefaultStandby      = 10 * time.Minute
+	// DefaultCanaryInterval is how long each step of a canary lasts.
+	DefaultCanaryInterval = 30 * time.Second
 	// DefaultStopGrace is what containers have to stop in without
 	// stop_grace_period, as the engine defines it.
 	DefaultStopGrace = 10 * time.Second

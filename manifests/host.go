@@ -106,7 +106,22 @@ type HostAmbassador struct {
 	// aliases) for all services of the host; default proxied where permitted.
 	Names  string         `yaml:"names" json:"names,omitempty"`
 	ACME   map[string]any `yaml:"acme" json:"-"`
-	Limits map[string]any `yaml:"limits" json:"-"`
+	Limits HostLimits     `yaml:"limits" json:"limits,omitzero"`
+}
+
+// HostLimits bound what clients may cost the host, on every port. Zero is the
+// default of each.
+type HostLimits struct {
+	// Header is how long a request's head may take; default 10 s.
+	Header Duration `yaml:"header" json:"header,omitempty"`
+	// BodyRate is how many bytes a second a body has to come on average;
+	// default 240.
+	BodyRate int `yaml:"body_rate" json:"bodyRate,omitempty"`
+	// Idle is how long a client's connection may be idle; default 120 s.
+	Idle Duration `yaml:"idle" json:"idle,omitempty"`
+	// PerClient bounds the open connections of one client address (IPv6: of one
+	// /64); default none.
+	PerClient int `yaml:"per_client" json:"perClient,omitempty"`
 }
 
 // Trusted parses TrustedProxies; its error names the first that is neither an

@@ -303,6 +303,7 @@ func (r *Reconciler) worker(ctx context.Context, env, name string) *worker {
 func (r *Reconciler) buildTable(parts map[string]plan.AppTraffic) traffic.Table {
 	info, _, _ := r.world.state()
 	in := plan.TableInput{BootID: r.cfg.BootID, EngineStart: info.Start, HTTP: r.cfg.Host.Ambassador.HTTP, Apps: parts}
+	in.Limits = plan.Limits(r.cfg.Host.Ambassador.Limits)
 	in.Trusted, _ = r.cfg.Host.Ambassador.Trusted() // the host file was checked when it was read
 	r.host.read(func(h *ledger.Host) { in.Host = *h })
 	return plan.Table(in)

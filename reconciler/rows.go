@@ -66,6 +66,9 @@ func (w *worker) serving(v *status.Service, s *ledger.Service, d *ledger.Deploye
 	}
 	if d.Service.Kind == manifests.KindEndpoint {
 		v.Traffic = share(d, seen)
+		if v.Traffic > 0 {
+			v.Traffic -= rollout.CanaryShare(&w.app, v.Name)
+		}
 	}
 	if s.Stopped != nil {
 		v.Reason, v.Health, v.Message = status.StoppedByHand, status.HealthSuspended, stoppedMessage(s.Stopped)
@@ -103,7 +106,11 @@ func (w *worker) others(name string, s *ledger.Service, serving *ledger.Deployed
 		}
 	}
 	if c := w.changeOf(name); c != nil && c.Action != ledger.Run && c.Action != ledger.Settings {
-		add(c.To, "candidate")
+		role := "candidate"
+		if c.Trial != nil {
+			role = "canary"
+		}
+		add(c.To, role)
 	}
 	add(s.Active, "draining")
 	add(s.Standby, "standby")

@@ -22,6 +22,7 @@ import (
 	"github.com/remorahq/remora/ambassador/control"
 	"github.com/remorahq/remora/ambassador/holder"
 	"github.com/remorahq/remora/internal/traffic"
+	"github.com/remorahq/remora/internal/units"
 )
 
 const help = `remora-ambassador carries all traffic of a host to the containers that remora
@@ -34,7 +35,9 @@ Usage:
   remora-ambassador table [flags]     the table in force, as JSON
   remora-ambassador certificates [flags]  what certificates there are, and until when
   remora-ambassador metrics [flags]   metrics in Prometheus' text form
-  remora-ambassador upgrade [flags]   start a new worker from the program's file
+  remora-ambassador upgrade [flags]   go over to the program's file as it is now,
+                                      without losing a request
+  remora-ambassador unit              print a unit file for systemd
   remora-ambassador version
 
 Flags:
@@ -42,12 +45,17 @@ Flags:
   --state DIR    folder of the table and the certificates (default /var/lib/remora/ambassador)
   --user USER    whom the worker runs as: a name, uid or uid:gid
                  (default nobody when started by root; "root" keeps root)
+  --drain-limit D   how long a former worker may keep WebSockets and other
+                 tunnels after an upgrade (default 1h); then it ends them
+                 cleanly, spread over 30 s
+  --max-draining N  how many former workers may live (default 4); of more, the
+                 oldest ends its tunnels
   --log-format   text or json (default text)
   --log-level    debug, info, warn or error (default info)
   -o FORMAT      of status and certificates: table or json (default table)
 
 Signals:
-  SIGHUP         start a new worker from the program's file; the old one drains
+  SIGHUP         as upgrade, without waiting for it
   SIGTERM        finish requests in flight for up to 10 s, then end
 
 Examples:
@@ -59,6 +67,8 @@ Examples:
 type options struct {
 	run, state, user, logFormat, logLevel, output string
 	holderUID                                     uint
+	drainLimit                                    time.Duration
+	maxDraining                                   int
 }
 
 // Main runs the program with its arguments and returns its exit code.
@@ -102,6 +112,8 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.logLevel, "log-level", "info", "")
 	f.StringVar(&o.output, "o", "table", "")
 	f.UintVar(&o.holderUID, "holder-uid", 0, "")
+	f.DurationVar(&o.drainLimit, "drain-limit", holder.DefaultDrainLimit, "")
+	f.IntVar(&o.maxDraining, "max-draining", holder.DefaultMaxDraining, "")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
@@ -110,6 +122,12 @@ func parse(args []string) (options, error) {
 	}
 	if f.NArg() > 0 {
 		return o, &usageError{fmt.Sprintf("unexpected argument %q", f.Arg(0))}
+	}
+	if o.drainLimit <= 0 {
+		return o, &usageError{fmt.Sprintf("--drain-limit %s is not above zero", o.drainLimit)}
+	}
+	if o.maxDraining <= 0 {
+		return o, &usageError{fmt.Sprintf("--max-draining %d is not above zero", o.maxDraining)}
 	}
 	return o, nil
 }
@@ -125,12 +143,16 @@ func run(ctx context.Context, version, verb string, o options, stdout, stderr io
 	case "":
 		return holder.Run(ctx, holder.Config{
 			RunDir: o.run, StateDir: o.state, User: o.user, Log: log,
+			DrainLimit: o.drainLimit, MaxDraining: o.maxDraining,
 			Args: []string{"worker", "--log-format", o.logFormat, "--log-level", o.logLevel, "--holder-uid", strconv.Itoa(os.Geteuid())},
 		})
 	case "worker":
 		return ambassador.RunWorker(ctx, log, version, uint32(o.holderUID))
 	case "version":
 		fmt.Fprintln(stdout, version)
+		return nil
+	case "unit":
+		fmt.Fprint(stdout, units.Ambassador)
 		return nil
 	case "status":
 		return status(ctx, client, o.output, stdout)

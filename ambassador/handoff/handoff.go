@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,6 +66,8 @@ const (
 	Peer Op = "peer"
 	// Drain makes a worker a predecessor.
 	Drain Op = "drain"
+	// End tells a predecessor to end what still runs, as cleanly as it can.
+	End Op = "end"
 	// Lead makes a worker the one that answers the control API; it brings that
 	// one's listening socket.
 	Lead Op = "lead"
@@ -214,3 +217,13 @@ func parseRights(oob []byte) (*os.File, error) {
 
 // Close closes the link; a Receive under way returns.
 func (c *Conn) Close() error { return c.c.Close() }
+
+// Pause makes Receive, one under way too, return [os.ErrDeadlineExceeded] until
+// Resume is called. No message is lost by it.
+func (c *Conn) Pause() error { return c.c.SetReadDeadline(time.Unix(1, 0)) }
+
+// Resume ends a Pause.
+func (c *Conn) Resume() error { return c.c.SetReadDeadline(time.Time{}) }
+
+// SyscallConn gives access to the descriptor.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.c.SyscallConn() }

@@ -4,8 +4,9 @@
 // must not know the table, parse traffic or answer the control API: what
 // strangers send never reaches it.
 //
-// One goroutine owns all state and starts all children; it is bound to one
-// thread because a child dies with the thread that started it.
+// One goroutine owns all state and starts all children; it is bound to the
+// process's first thread because a child dies with the thread that started it,
+// and no other thread outlives an exec in place.
 package holder
 
 import (
@@ -15,7 +16,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -36,13 +36,21 @@ const (
 
 // Config is what a holder needs.
 type Config struct {
-	// RunDir holds the control socket and the lock; StateDir the table.
+	// RunDir holds the control socket, the lock and the folder netns, in which
+	// alone network namespaces are looked for; StateDir the table.
 	RunDir, StateDir string
 	// User is whom workers run as, "name", "uid" or "uid:gid"; only root can.
 	User string
-	// Args are the worker's arguments after the program's name.
-	Args []string
-	Log  *slog.Logger
+	// Args are the worker's arguments after the program's name, Env what it
+	// finds in its environment besides the holder's own.
+	Args, Env []string
+	// DrainLimit is how long a predecessor may serve what it has, such as
+	// WebSockets, before that is ended; 0 is [DefaultDrainLimit].
+	DrainLimit time.Duration
+	// MaxDraining is how many predecessors may live beside each other; of more,
+	// the oldest has to end. 0 is [DefaultMaxDraining].
+	MaxDraining int
+	Log         *slog.Logger
 }
 
 type holder struct {
@@ -56,47 +64,61 @@ type holder struct {
 	current   *worker // leads, or will
 	next      *worker // its successor, until it leads
 	asked     []request
+	upgrades  bool // another upgrade follows the one under way
 	numbers   int
 	crashes   int
 	restart   <-chan time.Time
 	handover  <-chan time.Time // when the successor leads, quiet or not
 	stop      bool
+	renewing  bool // the holder is about to be replaced by its new program
 }
 
-// request is an Upgrade that waits for its answer.
-type request struct {
-	w  *worker
-	id uint64
-}
-
-// event is a message of a worker, or its end.
+// event is a message of a worker, or its end, or that it is not listened to any
+// more.
 type event struct {
-	w    *worker
-	m    handoff.Message
-	err  error
-	gone bool
+	w      *worker
+	m      handoff.Message
+	err    error
+	gone   bool
+	parked bool
 }
 
 // Run holds the ambassador until ctx ends or SIGTERM or SIGINT arrives, and
-// returns when all workers have exited. SIGHUP starts a new worker.
+// returns when all workers have exited. SIGHUP starts a new worker, from the
+// program's file as it is now; a holder whose file was replaced then executes
+// the new one in its own place.
 func Run(ctx context.Context, cfg Config) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	f, err := openFiles(cfg)
-	if err != nil {
+	var err error
+	if merr := onMainThread(func() { err = run(ctx, cfg) }); merr != nil {
+		return merr
+	}
+	return err
+}
+
+func run(ctx context.Context, cfg Config) error {
+	former, err := inherited()
+	if err != nil || former.check {
 		return err
 	}
-	defer f.close()
 	h := &holder{
-		cfg: cfg, log: cfg.Log, files: f, sd: newSystemd(),
+		cfg: cfg, log: cfg.Log, sd: newSystemd(),
 		events:    make(chan event),
 		listeners: make(map[traffic.ListenerKey]*held),
 		workers:   make(map[int]*worker),
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, handled()...)
 	defer signal.Stop(signals)
-	h.current, err = h.start()
+	unblockSignals()
+	if h.files, err = openFiles(cfg, former.state); err != nil {
+		return err
+	}
+	defer h.files.close()
+	if former.state != nil {
+		err = h.resume(former.state)
+	} else {
+		h.current, err = h.start()
+	}
 	if err != nil {
 		return err
 	}
@@ -121,13 +143,11 @@ func (h *holder) loop(ctx context.Context, signals <-chan os.Signal) {
 			h.replaceCurrent()
 		case <-h.handover:
 			h.handover = nil
-			if h.next != nil && h.next.ready {
-				h.log.Error("the former worker does not hand over, kill it", "worker", h.current.number)
-				_ = h.current.cmd.Process.Kill()
-			}
+			h.killDeaf()
 		case <-tick.C:
 			h.sd.watchdog()
 			h.killSilent()
+			h.endOld(time.Now())
 		case <-done:
 			done, deadline = nil, h.terminate()
 		case s := <-signals:
@@ -139,6 +159,7 @@ func (h *holder) loop(ctx context.Context, signals <-chan os.Signal) {
 		case <-deadline:
 			h.killAll()
 		}
+		h.renewIfParked(signals)
 	}
 }
 
@@ -147,14 +168,14 @@ func (h *holder) terminate() <-chan time.Time {
 	h.sd.notify("STOPPING=1")
 	h.stop, h.restart = true, nil
 	for _, w := range h.workers {
-		_ = w.cmd.Process.Signal(syscall.SIGTERM)
+		_ = w.process.Signal(syscall.SIGTERM)
 	}
 	return time.After(stopping)
 }
 
 func (h *holder) killAll() {
 	for _, w := range h.workers {
-		_ = w.cmd.Process.Kill()
+		_ = w.process.Kill()
 	}
 }
 
@@ -166,14 +187,18 @@ func (h *holder) killSilent() {
 		}
 		if time.Since(w.heard) > limit {
 			h.log.Error("worker is silent, kill it", "worker", w.number, "for", time.Since(w.heard).Round(time.Second))
-			_ = w.cmd.Process.Kill()
+			_ = w.process.Kill()
 		}
 	}
 }
 
 func (h *holder) handle(e event) {
-	if e.gone {
+	switch {
+	case e.gone:
 		h.gone(e.w, e.err)
+		return
+	case e.parked:
+		h.parked(e.w)
 		return
 	}
 	e.w.heard = time.Now()
@@ -204,76 +229,6 @@ func (h *holder) newest() *worker {
 	return h.current
 }
 
-// ready links a worker that serves with those that still live, and makes it
-// lead, at once or when its predecessor is quiet.
-func (h *holder) ready(w *worker) {
-	w.ready = true
-	for _, p := range h.workers {
-		if p != w && p.ready {
-			h.link(w, p)
-		}
-	}
-	switch w {
-	case h.current:
-		h.lead(w)
-	case h.next:
-		h.send(h.current, handoff.Message{Op: handoff.Drain}, nil)
-		h.handover = time.After(starting)
-	}
-}
-
-// link connects a worker with an older one.
-func (h *holder) link(young, old *worker) {
-	a, b, err := handoff.Streams()
-	if err != nil {
-		h.log.Error("link workers", "err", err)
-		return
-	}
-	defer a.Close() //nolint:errcheck // both ends were handed over
-	defer b.Close() //nolint:errcheck // both ends were handed over
-	h.send(young, handoff.Message{Op: handoff.Peer, Older: true}, a)
-	h.send(old, handoff.Message{Op: handoff.Peer}, b)
-}
-
-func (h *holder) lead(w *worker) {
-	if w == h.next {
-		h.next, h.handover = nil, nil
-	}
-	h.current = w
-	h.send(w, handoff.Message{Op: handoff.Lead}, h.files.control)
-	h.sd.notify("READY=1")
-	h.answerUpgrades("")
-	h.log.Info("worker leads", "worker", w.number, "pid", w.cmd.Process.Pid)
-}
-
-// upgrade starts a successor from the program's file as it is now.
-func (h *holder) upgrade(r request) {
-	if r.w != nil {
-		h.asked = append(h.asked, r)
-	}
-	if h.next != nil || h.stop {
-		return
-	}
-	if !h.current.ready {
-		h.answerUpgrades("the present worker has not started yet")
-		return
-	}
-	w, err := h.start()
-	if err != nil {
-		h.log.Error("start successor", "err", err)
-		h.answerUpgrades(err.Error())
-		return
-	}
-	h.next = w
-}
-
-func (h *holder) answerUpgrades(failure string) {
-	for _, r := range h.asked {
-		h.send(r.w, handoff.Message{Op: handoff.Answer, ID: r.id, Error: failure}, nil)
-	}
-	h.asked = nil
-}
-
 // gone cleans up after a worker's end, and replaces it when it led.
 func (h *holder) gone(w *worker, err error) {
 	delete(h.workers, w.number)
@@ -285,7 +240,10 @@ func (h *holder) gone(w *worker, err error) {
 	switch {
 	case w == h.next:
 		h.next = nil
-		h.answerUpgrades(fmt.Sprintf("the new worker ended before it served: %v", err))
+		h.upgradeFailed(fmt.Sprintf("the new worker ended before it led: %v", err))
+		if w.ready { // the present one was told to drain and serves no more
+			h.restart = time.After(h.backOff(time.Since(w.started)))
+		}
 	case w == h.current && h.next != nil && h.next.ready:
 		h.lead(h.next)
 	case w == h.current && h.next != nil:
@@ -314,6 +272,10 @@ func (h *holder) replaceCurrent() {
 		h.restart = time.After(time.Second)
 		return
 	}
+	if h.workers[h.current.number] == h.current {
+		h.next = w
+		return
+	}
 	h.current = w
 }
 
@@ -327,6 +289,6 @@ func (h *holder) send(w *worker, m handoff.Message, fd *os.File) {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		h.log.Error("worker does not read, kill it", "worker", w.number)
-		_ = w.cmd.Process.Kill()
+		_ = w.process.Kill()
 	}
 }

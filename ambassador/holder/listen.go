@@ -17,6 +17,10 @@ import (
 	"github.com/remorahq/remora/internal/traffic"
 )
 
+// maxListeners bounds what a worker may have opened: its word is not trusted,
+// and descriptors are everybody's.
+const maxListeners = 10_000
+
 // held is an open listener.
 type held struct {
 	file  *os.File
@@ -45,6 +49,9 @@ func (h *holder) open(w *worker, m handoff.Message) {
 func (h *holder) listener(m handoff.Message) (*held, error) {
 	var inode uint64
 	if m.Path != "" {
+		if err := h.allowed(m.Path); err != nil {
+			return nil, err
+		}
 		var st unix.Stat_t
 		if err := unix.Stat(m.Path, &st); err != nil {
 			return nil, fmt.Errorf("network namespace %s: %w", m.Path, err)
@@ -55,6 +62,9 @@ func (h *holder) listener(m handoff.Message) (*held, error) {
 		return l, nil
 	}
 	h.forget(m.Key)
+	if len(h.listeners) >= maxListeners {
+		return nil, fmt.Errorf("%d listeners are open, no more are allowed", maxListeners)
+	}
 	file := h.sd.stored(m.Key, inode)
 	if file == nil {
 		var err error
@@ -66,6 +76,15 @@ func (h *holder) listener(m handoff.Message) (*held, error) {
 	l := &held{file: file, inode: inode}
 	h.listeners[m.Key] = l
 	return l, nil
+}
+
+// allowed refuses a namespace's file outside the folder where the agent makes
+// them: the host's own and other programs' namespaces are not a worker's.
+func (h *holder) allowed(path string) error {
+	if dir := filepath.Join(h.cfg.RunDir, "netns"); filepath.Dir(path) != dir || filepath.Clean(path) != path {
+		return fmt.Errorf("network namespace %s is not in %s", path, dir)
+	}
+	return nil
 }
 
 // forget closes a listener.
@@ -159,7 +178,8 @@ type files struct {
 	credential     *syscall.Credential
 }
 
-func openFiles(cfg Config) (f *files, err error) {
+// openFiles opens them, or takes over those of a former holder.
+func openFiles(cfg Config, former *savedState) (f *files, err error) {
 	f = &files{}
 	defer func() {
 		if err != nil {
@@ -171,6 +191,10 @@ func openFiles(cfg Config) (f *files, err error) {
 	}
 	if f.credential, err = credential(cfg.User); err != nil {
 		return f, err
+	}
+	if former != nil {
+		f.lock, f.state, f.control = taken(former.Lock, "lock"), taken(former.State, "state"), taken(former.Control, "control")
+		return f, nil
 	}
 	if err = os.MkdirAll(cfg.RunDir, 0o755); err != nil {
 		return f, fmt.Errorf("make run folder: %w", err)

@@ -40,6 +40,34 @@ func TestOnlyNamespacesAreOpened(t *testing.T) {
 	}
 }
 
+// Only the folder in which the agent makes namespaces is a worker's, and only so
+// many listeners.
+func TestWorkerIsBounded(t *testing.T) {
+	run := t.TempDir()
+	h := &holder{cfg: Config{RunDir: run}, listeners: make(map[traffic.ListenerKey]*held)}
+	key := traffic.ListenerKey{Address: netip.MustParseAddr("127.0.0.1")}
+	for _, path := range []string{"/proc/1/ns/net", run + "/netns/../../ns", run + "/netns/a/b", run + "/other"} {
+		if _, err := h.listener(handoff.Message{Key: key, Path: path}); err == nil || !strings.Contains(err.Error(), "is not in") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	for port := range maxListeners {
+		h.listeners[traffic.ListenerKey{Namespace: "other", Port: uint16(port)}] = nil
+	}
+	if _, err := h.listener(handoff.Message{Key: key}); err == nil || !strings.Contains(err.Error(), "no more are allowed") {
+		t.Errorf("one too many: %v", err)
+	}
+}
+
+// A state of another form is refused, so that the present holder stays.
+func TestForeignStateIsRefused(t *testing.T) {
+	for text, want := range map[string]string{`{"Version": 99}`: "version 99", `{`: "read the former"} {
+		if _, err := readState(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // A worker that asks and does not read cannot stop the holder.
 func TestDeafWorkerDoesNotBlockTheHolder(t *testing.T) {
 	link, child, err := handoff.Pair()

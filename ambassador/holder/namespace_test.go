@@ -19,7 +19,7 @@ import (
 
 // serviceNetwork makes a bridge with a namespace for a service address, as the
 // agent does.
-func serviceNetwork(t *testing.T) netns.Spec {
+func serviceNetwork(t *testing.T, run string) netns.Spec {
 	t.Helper()
 	if err := netns.Supported(); err != nil {
 		t.Fatalf("run as root: the test makes namespaces: %v", err)
@@ -39,16 +39,15 @@ func serviceNetwork(t *testing.T) netns.Spec {
 	if err := netlink.LinkSetUp(br); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
 	s := netns.Spec{
-		Name: "shop_default", Path: filepath.Join(dir, "netns", "shop"), Bridge: attrs.Name,
+		Name: "shop_default", Path: filepath.Join(run, "netns", "shop"), Bridge: attrs.Name,
 		Addresses: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 202, byte(n), 200}), 24)},
 	}
 	t.Cleanup(func() {
 		if err := netns.Remove(t.Context(), s); err != nil {
 			t.Error(err)
 		}
-		_ = unix.Unmount(filepath.Join(dir, "netns"), unix.MNT_DETACH)
+		_ = unix.Unmount(filepath.Join(run, "netns"), unix.MNT_DETACH)
 	})
 	if err := netns.Ensure(t.Context(), s); err != nil {
 		t.Fatal(err)
@@ -59,8 +58,9 @@ func serviceNetwork(t *testing.T) netns.Spec {
 // A service address is served in its namespace: reached over the bridge, no
 // port of the host taken, and again after the namespace was made anew.
 func TestServiceAddress(t *testing.T) {
-	s := serviceNetwork(t)
-	p := start(t, t.TempDir())
+	dir := t.TempDir()
+	s := serviceNetwork(t, filepath.Join(dir, "run"))
+	p := start(t, dir)
 	b := startBackend(t, "v1")
 	port := freePort(t)
 	tb := table(port, "v1", b.rel("v1", traffic.Active))

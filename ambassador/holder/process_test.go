@@ -81,7 +81,7 @@ func start(t testing.TB, dir string) *proc {
 	return startProgram(t, program, dir)
 }
 
-func startProgram(t testing.TB, program, dir string) *proc {
+func startProgram(t testing.TB, program, dir string, args ...string) *proc {
 	t.Helper()
 	p := &proc{t: t, run: filepath.Join(dir, "run"), state: filepath.Join(dir, "state"), log: &lockedBuffer{}, ended: make(chan struct{})}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -90,6 +90,7 @@ func startProgram(t testing.TB, program, dir string) *proc {
 	}
 	p.boot = strings.TrimSpace(string(boot))
 	p.cmd = exec.Command(program, "--run", p.run, "--state", p.state, "--log-level", "debug")
+	p.cmd.Args = append(p.cmd.Args, args...)
 	p.cmd.Stderr = p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -336,6 +337,8 @@ func TestWorkerKilledUnderLoad(t *testing.T) {
 	l := &load{port: port}
 	done := make(chan struct{})
 	go func() { defer close(done); l.run(ctx, 16) }()
+	// Two crashes are none of a loop, which is slowed down.
+	const within = 300 * time.Millisecond
 	var first, worst time.Duration
 	for i := range 5 {
 		before := p.workers()[0]
@@ -345,26 +348,28 @@ func TestWorkerKilledUnderLoad(t *testing.T) {
 		if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		mark = l.answered.Load()
-		poll(t, "another worker", func() bool { w := p.workers(); return len(w) == 1 && w[0] != before })
-		// An answer that came after the kill is the new worker's.
-		poll(t, "answers", func() bool { return l.answered.Load() > mark+50 })
+		poll(t, "the worker's end", func() bool { return errors.Is(syscall.Kill(before, 0), syscall.ESRCH) })
+		c := dial(t, port)
+		if _, err := exchange(c.c, c.br, "GET / HTTP/1.1\r\nHost: x\r\nX-Id: after\r\n\r\n"); err != nil {
+			t.Fatalf("the first request after a crash: %v", err)
+		}
+		_ = c.c.Close()
 		worst = max(worst, time.Since(killed))
-		if i == 0 {
+		if i == 1 {
 			first = worst
 		}
 	}
 	cancel()
 	<-done
-	t.Logf("sent=%d answered=%d broken=%d refused=%d; 50 answers after %s, at worst, in a loop of crashes, %s", l.sent.Load(), l.answered.Load(), l.broken.Load(), l.refused.Load(), first, worst)
+	t.Logf("sent=%d answered=%d broken=%d refused=%d; an answer after %s, in a loop of crashes after %s", l.sent.Load(), l.answered.Load(), l.broken.Load(), l.refused.Load(), first, worst)
 	if l.refused.Load() != 0 {
 		t.Errorf("%d connections were refused", l.refused.Load())
 	}
 	if l.broken.Load() > 5*16 {
 		t.Errorf("%d connections broke, at most those of the killed workers may", l.broken.Load())
 	}
-	if worst > time.Second {
-		t.Errorf("back after %s", worst)
+	if first > within || worst > time.Second {
+		t.Errorf("back after %s, in a loop of crashes after %s", first, worst)
 	}
 }
 
@@ -536,7 +541,7 @@ func TestWorkerHasNoRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"} {
+	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1", "Groups:\t \n"} {
 		if !strings.Contains(string(status), want) {
 			t.Errorf("want %q in\n%s", want, status)
 		}

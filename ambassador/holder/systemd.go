@@ -56,6 +56,14 @@ func (s systemd) watchdog() {
 
 func (s systemd) notify(state string) { s.send(state, nil) }
 
+// reloading says that a READY=1 follows; units of Type=notify-reload wait for it.
+func (s systemd) reloading() {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err == nil {
+		s.notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000))
+	}
+}
+
 // send sends a datagram with at most one descriptor. What does not arrive is
 // the manager's loss: there is nothing to do about it here.
 func (s systemd) send(state string, fd *os.File) {

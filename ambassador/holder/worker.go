@@ -16,12 +16,15 @@ import (
 
 // worker is a child and what the holder knows of it.
 type worker struct {
-	number  int
-	cmd     *exec.Cmd
-	link    *handoff.Conn
-	started time.Time
-	heard   time.Time
-	ready   bool
+	number   int
+	process  *os.Process
+	link     *handoff.Conn
+	started  time.Time
+	heard    time.Time
+	ready    bool
+	draining time.Time // since when it is a predecessor, zero while it is none
+	ending   time.Time // when it was told to end what still runs
+	parked   bool      // nobody reads its link
 }
 
 // start starts a worker from the program's file as it is now. The file is
@@ -41,23 +44,28 @@ func (h *holder) start() (*worker, error) {
 	cmd.Args = append([]string{"remora-ambassador"}, h.cfg.Args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{child, h.files.state, binary}
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=", "LISTEN_FDS=")
+	cmd.Env = append(append(os.Environ(), "NOTIFY_SOCKET=", "LISTEN_FDS="), h.cfg.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: h.files.credential}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start worker: %w", err), link.Close())
 	}
 	h.numbers++
 	now := time.Now()
-	w := &worker{number: h.numbers, cmd: cmd, link: link, started: now, heard: now}
+	w := &worker{number: h.numbers, process: cmd.Process, link: link, started: now, heard: now}
 	h.workers[w.number] = w
 	go h.follow(w)
 	return w, nil
 }
 
-// follow turns what a worker says into events, and ends with its exit.
+// follow turns what a worker says into events. It ends with the worker's exit,
+// or when its link is paused.
 func (h *holder) follow(w *worker) {
 	for {
 		m, fd, err := w.link.Receive()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			h.events <- event{w: w, parked: true}
+			return
+		}
 		if err != nil {
 			break
 		}
@@ -66,8 +74,16 @@ func (h *holder) follow(w *worker) {
 		}
 		h.events <- event{w: w, m: m}
 	}
-	err := w.cmd.Wait()
-	h.events <- event{w: w, err: err, gone: true}
+	h.events <- event{w: w, err: exit(w.process), gone: true}
+}
+
+// exit waits for a child's end and says how it was.
+func exit(p *os.Process) error {
+	state, err := p.Wait()
+	if err != nil {
+		return fmt.Errorf("wait for worker: %w", err)
+	}
+	return errors.New(state.String())
 }
 
 // credential resolves "name", "uid" or "uid:gid".

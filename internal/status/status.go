@@ -196,7 +196,7 @@ type Instance struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
 	Release string `json:"release"`
-	// Role is "active", "candidate", "draining", "standby", "job" or "failed".
+	// Role is "active", "candidate", "canary", "draining", "standby", "job" or "failed".
 	Role    string    `json:"role"`
 	State   string    `json:"state"`
 	Health  string    `json:"health,omitempty"`

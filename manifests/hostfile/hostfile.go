@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/internal/yamlfile"
@@ -116,7 +117,6 @@ func (p *parser) refuse(host *manifests.Host) {
 	later("notify", host.Notify != nil)
 	later("audit", len(host.Audit) > 0)
 	later("ambassador.acme", len(host.Ambassador.ACME) > 0)
-	later("ambassador.limits", len(host.Ambassador.Limits) > 0)
 	later("api.listen", host.API.Listen != "")
 	later("api.tls", len(host.API.TLS) > 0)
 	later("api.tokens", host.API.Tokens != nil)
@@ -143,6 +143,7 @@ func (p *parser) check(host *manifests.Host) {
 	if _, err := host.Ambassador.Trusted(); err != nil {
 		p.fail("ambassador.trusted_proxies", err.Error(), "such as 10.0.0.0/8 or 192.0.2.7")
 	}
+	p.limits(&host.Ambassador.Limits)
 	if host.Poll < 0 || host.StopRespect < 0 {
 		p.fail("poll", "a duration is negative", "")
 	}
@@ -151,6 +152,24 @@ func (p *parser) check(host *manifests.Host) {
 		at := fmt.Sprintf("sources[%d]", i)
 		p.source(at, &host.Sources[i], names)
 		p.follows(at, &host.Sources[i], followed)
+	}
+}
+
+// limits reports limits that would let no client in.
+func (p *parser) limits(l *manifests.HostLimits) {
+	for _, d := range []struct {
+		field string
+		value manifests.Duration
+	}{{"header", l.Header}, {"idle", l.Idle}} {
+		if d.value != 0 && time.Duration(d.value) < time.Second {
+			p.fail("ambassador.limits."+d.field, fmt.Sprintf("%s is less than a second", time.Duration(d.value)), "such as 10s; leave it out for the default")
+		}
+	}
+	if l.BodyRate < 0 {
+		p.fail("ambassador.limits.body_rate", fmt.Sprintf("%d is negative", l.BodyRate), "bytes a second, such as 240")
+	}
+	if l.PerClient < 0 {
+		p.fail("ambassador.limits.per_client", fmt.Sprintf("%d is negative", l.PerClient), "connections, such as 200; 0 is no limit")
 	}
 }
 

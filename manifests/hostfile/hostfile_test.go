@@ -35,7 +35,7 @@ policy:
   privileged: false
 network_pool: 10.99.0.0/16
 poll: 1m
-ambassador: {mode: external, http: [80, 8080]}
+ambassador: {mode: external, http: [80, 8080], limits: {header: 5s, body_rate: 100, idle: 1m, per_client: 200}}
 standby: {for: 0s}
 api: {metrics: "127.0.0.1:9631"}
 log: {format: json, level: debug}
@@ -61,7 +61,9 @@ func TestParse(t *testing.T) {
 	}
 	want.Policy = manifests.Policy{Preset: "strict", Registries: []string{"registry.example.com"}, Binds: []string{"/srv"}, Privileged: &no}
 	want.NetworkPool, want.Poll = "10.99.0.0/16", manifests.Duration(time.Minute)
-	want.Ambassador = manifests.HostAmbassador{Mode: "external", HTTP: []uint16{80, 8080}}
+	want.Ambassador = manifests.HostAmbassador{Mode: "external", HTTP: []uint16{80, 8080}, Limits: manifests.HostLimits{
+		Header: manifests.Duration(5 * time.Second), BodyRate: 100, Idle: manifests.Duration(time.Minute), PerClient: 200,
+	}}
 	want.Standby = &manifests.HostStandby{}
 	want.API = manifests.HostAPI{Metrics: "127.0.0.1:9631", Socket: "/run/remora/agent.sock"}
 	want.Log = manifests.HostLog{Format: "json", Level: "debug"}
@@ -115,6 +117,13 @@ func TestErrors(t *testing.T) {
 			"version: 1\nambassador:\n  trusted_proxies: [10.0.0.0/8, 192.0.2.7, \"2001:db8::/32\", nobody]\n",
 			[]string{`3:3: ambassador.trusted_proxies: "nobody" is neither an address nor a prefix`},
 		},
+		"limits": {
+			"version: 1\nambassador:\n  limits: {header: 10ms, body_rate: -1, idle: -2s, per_client: -3}\n",
+			[]string{
+				"3:12: ambassador.limits.header: 10ms is less than a second", "3:41: ambassador.limits.idle: -2s is less than a second",
+				"3:26: ambassador.limits.body_rate: -1 is negative", "3:52: ambassador.limits.per_client: -3 is negative",
+			},
+		},
 		"environments": {
 			"version: 1\nsources:\n  - {name: a, url: a, environments: [x, y]}\n  - {name: b, url: b, environments: [z, y]}\n",
 			[]string{"4:41: sources[1].environments[1]: environment \"y\" is followed from source a already"},
@@ -140,7 +149,7 @@ func TestErrors(t *testing.T) {
 
 func TestLater(t *testing.T) {
 	data := "version: 1\nconsul: {address: x}\nsecrets: {age_key: x}\noverlap: {reserve: 1}\nnotify: [x]\naudit: {sink: x}\n" +
-		"ambassador: {acme: {email: x}, limits: {a: 1}}\napi: {listen: ':1', tls: {cert: x}, tokens: [x]}\n" +
+		"ambassador: {acme: {email: x}}\napi: {listen: ':1', tls: {cert: x}, tokens: [x]}\n" +
 		"sources: [{name: a, folder: /a, verify: {signers: x}}]\n"
 	_, diags := hostfile.Parse(file, []byte(data), nil, nil)
 	var got []string
@@ -151,7 +160,7 @@ func TestLater(t *testing.T) {
 		got = append(got, d.Field)
 	}
 	want := []string{
-		"secrets", "overlap", "consul", "notify", "audit", "ambassador.acme", "ambassador.limits", "api.listen", "api.tls",
+		"secrets", "overlap", "consul", "notify", "audit", "ambassador.acme", "api.listen", "api.tls",
 		"api.tokens", "sources[0].verify",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

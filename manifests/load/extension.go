@@ -11,6 +11,8 @@ import (
 // settings is a service's x-remora.
 type settings struct {
 	routes         []manifests.Route
+	assets         []string
+	canary         *manifests.Canary
 	probe          *manifests.Probe
 	standbyFor     *time.Duration
 	standbyState   manifests.StandbyState
@@ -43,6 +45,7 @@ func (a *app) serviceExtension(path string, v any) settings {
 	o := a.object(path+"."+extensionKey, v)
 	s := settings{
 		routes:         a.routes(o),
+		assets:         a.assets(o),
 		direct:         o.text("names", "proxied", "direct") == "direct",
 		job:            o.boolean("job"),
 		runOn:          o.text("run_on", "every-host", "one-host"),
@@ -58,6 +61,9 @@ func (a *app) serviceExtension(path string, v any) settings {
 	if v, ok := o.get("probe"); ok {
 		s.probe = a.probe(o.at("probe"), v)
 	}
+	if v, ok := o.get("canary"); ok {
+		s.canary = a.canary(o.at("canary"), v)
+	}
 	if v, ok := o.get("standby"); ok {
 		a.standby(&s, o.at("standby"), v)
 	}
@@ -67,7 +73,7 @@ func (a *app) serviceExtension(path string, v any) settings {
 	if v, ok := o.get("on_config_change"); ok && v != "recreate" {
 		a.later(o.at("on_config_change"), "only recreate is in this version")
 	}
-	o.later("canary", "rollback_on", "schedule", "upstreams", "consul", "assets", "copy", "port_env",
+	o.later("rollback_on", "schedule", "upstreams", "consul", "copy", "port_env",
 		"pass_labels", "when_tight", "rollback", "network")
 	o.done()
 	return s
@@ -156,6 +162,7 @@ func (a *app) route(path string, v any) manifests.Route {
 	if tls, ok := o.get("tls"); ok && tls != "off" && tls != false {
 		a.later(o.at("tls"), "write `tls: off`; TLS may end in the container behind a published port")
 	}
+	r.Access = a.access(o, r.App)
 	o.later("proxy_protocol")
 	o.done()
 	a.checkRoute(path, r)

@@ -2,6 +2,7 @@ package load
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,7 +91,7 @@ func checkApp(t *testing.T, a *manifests.App) {
 	if err := json.Unmarshal(data, &back); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(*a, back, cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(*a, back, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("the answer changes on its way (-sent +received):\n%s", diff)
 	}
 	for _, s := range a.Services {

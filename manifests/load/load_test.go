@@ -165,6 +165,12 @@ func describeApp(p func(string, ...any), a *manifests.App) {
 		if s.Probe != nil {
 			p("    probe %s", compact(s.Probe))
 		}
+		if len(s.Assets) > 0 {
+			p("    assets %v", s.Assets)
+		}
+		if s.Canary != nil {
+			p("    canary %s", s.Canary)
+		}
 		if len(s.HostEnv) > 0 {
 			p("    host env %s", compact(s.HostEnv))
 		}

@@ -19,6 +19,7 @@ func (c *converter) rollout() {
 		}
 	}
 	c.unitOrder()
+	c.canaries()
 	for i := range c.out.Services {
 		s := &c.out.Services[i]
 		s.Standby = c.standbyOf(s)

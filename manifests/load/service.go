@@ -20,6 +20,7 @@ func (c *converter) service(name string, s types.ServiceConfig) manifests.Servic
 	out := manifests.Service{
 		Name: name, Unit: name, Probe: ext.probe, NamesDirect: ext.direct, Idempotent: ext.idempotent,
 		AnonymousFresh: ext.fresh, PullPolicy: c.pullPolicy(at, s), Routes: ext.routes,
+		Assets: ext.assets, Canary: ext.canary,
 	}
 	if s.Image == "" {
 		c.fail(at, "push the image to a registry and name it with `image:`", "service %q has no image; remora does not build", name)

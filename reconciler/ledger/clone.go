@@ -64,7 +64,7 @@ func (r *Rollout) clone() *Rollout {
 	c.Changes = make(map[string]*Change, len(r.Changes))
 	for name, ch := range r.Changes {
 		n := *ch
-		n.To, n.From = ch.To.Clone(), ch.From.Clone()
+		n.To, n.From, n.Trial = ch.To.Clone(), ch.From.Clone(), copied(ch.Trial)
 		c.Changes[name] = &n
 	}
 	if r.Changes == nil {

@@ -49,9 +49,11 @@ const (
 	// Exchanging replaces stop-first endpoint services: hold, stop, start, warm.
 	Exchanging WaveStep = "exchanging"
 	AfterJobs  WaveStep = "after-jobs"
-	Switching  WaveStep = "switching" // the table is out, not yet acknowledged
-	Replacing  WaveStep = "replacing" // workers: old stopped, new started
-	Switched   WaveStep = "switched"
+	// Canary gives the new containers a growing share of the traffic.
+	Canary    WaveStep = "canary"
+	Switching WaveStep = "switching" // the table is out, not yet acknowledged
+	Replacing WaveStep = "replacing" // workers: old stopped, new started
+	Switched  WaveStep = "switched"
 )
 
 // Rollout is a rollout under way. It is saved before every action, so that a
@@ -142,6 +144,8 @@ type Change struct {
 	ReadyAt time.Time `json:"readyAt,omitzero"`
 	// HadTraffic says that To had the traffic at some time.
 	HadTraffic bool `json:"hadTraffic,omitempty"`
+	// Trial is how far the canary has come; nil before it.
+	Trial *Trial `json:"trial,omitempty"`
 	// Warned says that a failing check of the image was reported.
 	Warned bool `json:"warned,omitempty"`
 }

@@ -22,7 +22,7 @@ func (b *tableBuilder) ports(app, name string, s *manifests.Service) {
 			continue
 		}
 		key := traffic.ListenerKey{Address: parseAddr(p.HostIP), Port: port}
-		b.listen(app, key, protocol(p.App), traffic.Route{Service: name, Port: p.Target})
+		b.listen(app, key, protocol(p.App), traffic.Route{Service: name, Port: p.Target, Assets: s.Assets})
 	}
 }
 
@@ -30,7 +30,8 @@ func (b *tableBuilder) ports(app, name string, s *manifests.Service) {
 // their own.
 func (b *tableBuilder) routes(app, name string, s *manifests.Service) {
 	for _, r := range s.Routes {
-		route := traffic.Route{Host: strings.ToLower(r.Host), Path: r.Path, Service: name, Port: r.Target}
+		route := traffic.Route{Host: strings.ToLower(r.Host), Path: r.Path, Service: name, Port: r.Target, Assets: s.Assets}
+		grant(&route, r.Access)
 		if route.Path == "/" {
 			route.Path = ""
 		}
@@ -77,7 +78,7 @@ func (b *tableBuilder) serviceAddresses(app, name string, r *ledger.Release, a A
 			b.spaces[n.Name] = path
 			for _, port := range r.Ports() {
 				key := traffic.ListenerKey{Namespace: n.Name, Address: addr, Port: port}
-				b.listen(app, key, portProtocol(&r.Service, port), traffic.Route{Service: name, Port: port})
+				b.listen(app, key, portProtocol(&r.Service, port), traffic.Route{Service: name, Port: port, Assets: r.Service.Assets})
 			}
 		}
 	}

@@ -74,6 +74,9 @@ func (p *planner) notes(s manifests.Service, c *ledger.Change) []string {
 	if c.To.FromImage {
 		out = append(out, "HEALTHCHECK from the image ("+strings.Join(c.To.Healthcheck.Test, " ")+"); `healthcheck: {disable: true}` switches it off")
 	}
+	if text := canaryNote(s, c); text != "" {
+		out = append(out, text)
+	}
 	for _, m := range s.Container.Mounts {
 		if m.Kind == manifests.MountData {
 			out = append(out, fmt.Sprintf("%s is not in the commit: host data at %s, kept over releases", m.Source, m.Target))

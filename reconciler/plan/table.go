@@ -22,6 +22,8 @@ type TableInput struct {
 	Host ledger.Host
 	// Trusted are the peers whose word about clients is believed.
 	Trusted []netip.Prefix
+	// Limits bound what clients may cost the host.
+	Limits traffic.Limits
 	// Apps by "env/app".
 	Apps map[string]AppTraffic
 }
@@ -58,7 +60,7 @@ func TrafficOf(app ledger.App, backends []traffic.Service, namespaces map[string
 func routing(r ledger.Release) ledger.Release {
 	s := &r.Service
 	return ledger.Release{Exposed: r.Exposed, Service: manifests.Service{
-		Name: s.Name, Kind: s.Kind, Unit: s.Unit, Ports: s.Ports, Expose: s.Expose, Routes: s.Routes, NamesDirect: s.NamesDirect,
+		Name: s.Name, Kind: s.Kind, Unit: s.Unit, Ports: s.Ports, Expose: s.Expose, Routes: s.Routes, Assets: s.Assets, NamesDirect: s.NamesDirect,
 		Container: manifests.Container{NetworkMode: s.Container.NetworkMode, Networks: s.Container.Networks},
 	}}
 }
@@ -101,7 +103,7 @@ func Table(in TableInput) traffic.Table {
 	for _, id := range slices.Sorted(maps.Keys(in.Apps)) {
 		b.app(id, in.Apps[id])
 	}
-	t := traffic.Table{Version: traffic.FormatVersion, BootID: in.BootID, EngineStart: in.EngineStart, Services: b.services, TrustedProxies: in.Trusted}
+	t := traffic.Table{Version: traffic.FormatVersion, BootID: in.BootID, EngineStart: in.EngineStart, Services: b.services, TrustedProxies: in.Trusted, Limits: in.Limits}
 	for _, l := range b.byKey {
 		slices.SortFunc(l.Routes, compareRoutes)
 		t.Listeners = append(t.Listeners, *l)

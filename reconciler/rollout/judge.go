@@ -75,9 +75,17 @@ func (t *turn) progressText() string {
 	case r.Phase != ledger.Rolling || r.Wave >= len(r.Waves):
 		return string(r.Phase)
 	case len(r.Waves) > 1:
-		return fmt.Sprintf("wave %d of %d: %s", r.Wave+1, len(r.Waves), stepText(r.Waves[r.Wave].Step))
+		return fmt.Sprintf("wave %d of %d: %s", r.Wave+1, len(r.Waves), t.waveText(&r.Waves[r.Wave]))
 	}
-	return stepText(r.Waves[r.Wave].Step)
+	return t.waveText(&r.Waves[r.Wave])
+}
+
+// waveText says where a wave stands.
+func (t *turn) waveText(w *ledger.Wave) string {
+	if w.Step == ledger.Canary {
+		return t.canaryText(w)
+	}
+	return stepText(w.Step)
 }
 
 // stepText says a wave's step as a person reads it.
@@ -97,7 +105,7 @@ func stepText(s ledger.WaveStep) string {
 		return "moves the traffic"
 	case ledger.Replacing:
 		return "switched; workers are replaced"
-	case ledger.Switched:
+	case ledger.Canary, ledger.Switched:
 	}
 	return "switched"
 }

@@ -33,6 +33,8 @@ func drawApp(t *rapid.T, tag int) []string {
 			line += " replicas=2"
 		case 4:
 			line += " hc"
+		case 5:
+			line += rapid.SampledFrom([]string{" canary=5/50", " mirror=10", " canary=20 mirror=1"}).Draw(t, "canary")
 		}
 		lines = append(lines, line)
 	}

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -94,6 +95,15 @@ func wantOption(w *wanted, sv *manifests.Service, r *ledger.Release, key, val st
 		r.Hostrev = val
 	case "restart":
 		w.cause = "restart"
+	case "canary": // 5/25/50, percentages
+		sv.Canary = cmp.Or(sv.Canary, &manifests.Canary{Interval: 10 * time.Second})
+		for step := range strings.SplitSeq(val, "/") {
+			n, _ := strconv.Atoi(step)
+			sv.Canary.Steps = append(sv.Canary.Steps, 100*n)
+		}
+	case "mirror":
+		sv.Canary = cmp.Or(sv.Canary, &manifests.Canary{Interval: 10 * time.Second})
+		sv.Canary.Mirror = 100 * number()
 	case "image-hc":
 		r.FromImage = true
 		sv.Container.Healthcheck = &manifests.Healthcheck{Test: []string{"CMD", "ok"}, Interval: 30 * time.Second, Timeout: time.Second, Retries: 3}
@@ -322,6 +332,9 @@ func (s *sim) command(d *datadriven.TestData) (string, error) {
 		return s.state(), nil
 	case "engine-restart": // the engine ends everything and brings back what it may
 		s.engineRestart()
+		return s.flush(), nil
+	case "agent-restart": // the agent dies, and its memory with it
+		s.agentDies()
 		return s.flush(), nil
 	case "kill": // a container ends by itself: NAME [code=N] [gone]
 		return "", s.killCommand(d)

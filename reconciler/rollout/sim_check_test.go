@@ -20,10 +20,14 @@ func (s *sim) leaves(sv traffic.Service, r traffic.Release, was traffic.ReleaseS
 	if r.State == traffic.Active {
 		delete(s.left, key)
 	}
-	if was != traffic.Active || r.State == traffic.Active {
+	had := was == traffic.Active || was == traffic.Canary
+	if !had || r.State == traffic.Active || r.State == traffic.Canary {
 		return
 	}
 	s.left[key] = s.now
+	if was == traffic.Canary {
+		return
+	}
 	name := strings.TrimPrefix(sv.Name, "prod/shop/")
 	if ro := s.app.Rollout; ro == nil || ro.Changes[name] == nil || ro.Changes[name].Action != ledger.Replace {
 		return
@@ -76,8 +80,8 @@ func (s *sim) mayEnd(c *simContainer, kind Kind) {
 				continue
 			}
 			switch {
-			case r.State == traffic.Active:
-				s.wrong("%s %s while it is active", kind, c.Name)
+			case r.State == traffic.Active, r.State == traffic.Canary:
+				s.wrong("%s %s while it is %s", kind, c.Name, r.State)
 			case r.State == traffic.Draining && !rep[sv.Name][r.Name].RequestsDrained:
 				s.wrong("%s %s before it drained", kind, c.Name)
 			case kind == Pause && r.State == traffic.Draining:
@@ -181,6 +185,7 @@ func (s *sim) served() {
 // check looks at what must always hold.
 func (s *sim) check() {
 	s.checkPairs()
+	s.checkCanaries()
 	for _, sv := range s.acked {
 		name := strings.TrimPrefix(sv.Name, "prod/shop/")
 		svc := s.app.Services[name]
@@ -189,6 +194,40 @@ func (s *sim) check() {
 		}
 		if sv.Active == "" {
 			s.wrong("%s has a promoted release, and neither traffic nor hold", name)
+		}
+	}
+}
+
+// checkCanaries: a share, or copies, go only to a release in the state of a
+// canary beside an active one, whose containers were warm; and a release is in
+// that state for nothing else.
+func (s *sim) checkCanaries() {
+	rep := s.report()
+	for _, sv := range s.acked {
+		given := ""
+		if sv.Split != nil {
+			given = sv.Split.Release
+		}
+		if sv.Mirror != nil {
+			given = sv.Mirror.Release
+		}
+		found := given == ""
+		for _, r := range sv.Releases {
+			if r.State != traffic.Canary {
+				continue
+			}
+			found = found || r.Name == given
+			if sv.Active == "" || sv.Hold {
+				s.wrong("%s has a canary and nobody active", sv.Name)
+			}
+			for _, e := range rep[sv.Name][r.Name].Endpoints {
+				if c := s.cs[e.Container]; s.calm && !e.Warm && c != nil && c.Started.Equal(e.Started) {
+					s.wrong("%s has a share and was never warm", c.Name)
+				}
+			}
+		}
+		if !found {
+			s.wrong("%s gives a share to %s, which is no canary", sv.Name, given)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -60,7 +61,8 @@ type sim struct {
 	healthy  map[string]time.Time
 	failures map[string]Failed
 	granted  bool
-	gone     map[string]bool // removed volumes: never any
+	gone     map[string]bool   // removed volumes: never any
+	shares   map[string]string // of a canary, by service
 
 	superseded string
 	reverts    bool
@@ -85,6 +87,7 @@ func newSim() *sim {
 	return &sim{
 		start: at, now: at, cs: map[string]*simContainer{}, behave: map[string]behaviour{}, since: map[string]time.Time{},
 		warmed: map[string]bool{}, pulled: map[string]bool{}, pullErrs: map[string]int{}, healthy: map[string]time.Time{},
+		shares:   map[string]string{},
 		failures: map[string]Failed{}, cut: -1, left: map[string]time.Time{}, down: map[string]time.Time{},
 		app: ledger.App{Version: 1, Environment: "prod", Name: "shop", Project: "shop"},
 	}
@@ -143,12 +146,28 @@ func (s *sim) apply() bool {
 			}
 			s.leaves(sv, r, was[sv.Name+"/"+r.Name])
 		}
+		if text := shares(sv); text != s.shares[sv.Name] {
+			s.shares[sv.Name] = text
+			s.logf("table %s splits%s", sv.Name, cmp.Or(text, " nothing"))
+		}
 		if len(sv.Releases) > 0 && sv.Active == "" && !sv.Hold && !sv.Maintenance {
 			s.logf("table %s has nobody active", sv.Name)
 		}
 	}
 	s.acked, s.hasAck = table, true
 	return true
+}
+
+// shares says what else than the active release gets requests.
+func shares(sv traffic.Service) string {
+	text := ""
+	if sp := sv.Split; sp != nil {
+		text += fmt.Sprintf(" %d", sp.Share)
+	}
+	if m := sv.Mirror; m != nil {
+		text += fmt.Sprintf(" copies %d", m.Share)
+	}
+	return text
 }
 
 func holdMark(sv traffic.Service) string {
@@ -238,9 +257,7 @@ func (s *sim) round() bool {
 		}
 		if s.cut == 0 {
 			s.cut = -1
-			s.logf("agent killed")
-			s.pending = nil
-			s.failures, s.healthy, s.pulled, s.networks = map[string]Failed{}, map[string]time.Time{}, map[string]bool{}, false
+			s.agentDies()
 			break
 		}
 		s.cut--
@@ -253,6 +270,13 @@ func (s *sim) round() bool {
 	busy = s.work() || busy
 	s.check()
 	return s.apply() || busy
+}
+
+// agentDies takes away what only the agent's memory held.
+func (s *sim) agentDies() {
+	s.logf("agent killed")
+	s.pending = nil
+	s.failures, s.healthy, s.pulled, s.networks = map[string]Failed{}, map[string]time.Time{}, map[string]bool{}, false
 }
 
 // chain is what is under way on one instance, and in how many rounds it runs.

@@ -55,7 +55,7 @@ func (t *turn) quiet(name string, d *ledger.Deployed) bool {
 			continue
 		}
 		rep, ok := t.report(member, o)
-		if !ok || rep.State == traffic.Active || rep.State == traffic.Warming || !rep.RequestsDrained {
+		if !ok || waiting(rep.State) || !rep.RequestsDrained {
 			return false
 		}
 	}
@@ -72,7 +72,12 @@ func (t *turn) drained(name string, d *ledger.Deployed) bool {
 		return true
 	}
 	rep, ok := t.report(name, d)
-	return t.applied() && ok && rep.State != traffic.Active && rep.State != traffic.Warming && rep.Drained
+	return t.applied() && ok && !waiting(rep.State) && rep.Drained
+}
+
+// waiting says that a release has new requests, or is about to.
+func waiting(s traffic.ReleaseState) bool {
+	return s == traffic.Active || s == traffic.Warming || s == traffic.Canary
 }
 
 // unitMembers are the services that share namespaces with name, itself among
@@ -149,7 +154,7 @@ func (t *turn) flip(w *ledger.Wave) {
 // take puts a change's new set in the place of the one that serves.
 func (t *turn) take(name string, c *ledger.Change) {
 	c.Switched, c.HadTraffic, c.Disarmed, c.Holding = true, true, false, false
-	c.To.Drained, c.To.Frozen = false, false
+	c.To.Drained, c.To.Frozen, c.Trial = false, false, nil
 	for k := range c.To.Instances {
 		i := &c.To.Instances[k]
 		if ctr, ok := t.container(i); ok {

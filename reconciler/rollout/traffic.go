@@ -89,9 +89,14 @@ func (v view) service(name string) (out traffic.Service, ok bool) {
 // stopService makes a table answer 503 and drain what is active.
 func stopService(out *traffic.Service) {
 	out.Maintenance, out.Active = true, ""
+	out.Split, out.Mirror = nil, nil
 	for k := range out.Releases {
-		if out.Releases[k].State == traffic.Active {
+		switch out.Releases[k].State {
+		case traffic.Active:
 			out.Releases[k].State = traffic.Draining
+		case traffic.Canary:
+			out.Releases[k].State = traffic.Warming
+		case traffic.Warming, traffic.Draining, traffic.Standby:
 		}
 	}
 }
@@ -156,7 +161,7 @@ func (v view) replacing(name string, s *ledger.Service, c *ledger.Change, out *t
 			out.Active = s.Active.Table()
 		}
 		if !undoing(v.app.Rollout) && v.started(c.To) {
-			v.add(out, name, c.To, traffic.Warming, rise)
+			v.candidate(out, name, c, rise)
 		}
 		if s.Standby != nil {
 			v.add(out, name, s.Standby, traffic.Standby, 0)

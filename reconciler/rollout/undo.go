@@ -280,7 +280,8 @@ func (t *turn) flipBack() {
 func (t *turn) answers(name string, from *ledger.Deployed) bool {
 	from.Frozen = false
 	if from.Drained {
-		return t.restored(name, from)
+		// A pause that is under way would freeze what just got the traffic.
+		return t.restored(name, from) && !t.anyBusy(from)
 	}
 	if t.allRunning(from) {
 		return true

@@ -59,8 +59,10 @@ func (t *turn) rolling() {
 		t.exchanging(w)
 	case ledger.AfterJobs:
 		if t.attend(w) {
-			t.jobsThen(w.After, w, ledger.Switching)
+			t.jobsThen(w.After, w, t.beforeSwitch(w))
 		}
+	case ledger.Canary:
+		t.canarying(w)
 	case ledger.Switching:
 		t.switching(w)
 	case ledger.Replacing:
@@ -109,6 +111,9 @@ func (t *turn) progressDeadline() time.Duration {
 	for _, c := range t.app.Rollout.Changes {
 		if c.To != nil && c.Action != ledger.Run {
 			d = max(d, or(c.To.Service.Update.Progress, defaultProgress), HoldFor(&c.To.Release)+time.Minute)
+			if plan := c.To.Service.Canary; plan != nil {
+				d = max(d, plan.Interval+time.Minute)
+			}
 		}
 	}
 	return or(d, defaultProgress)
@@ -177,7 +182,7 @@ func (t *turn) warming(w *ledger.Wave) {
 		if c.Switched || t.style(name) != beside {
 			return
 		}
-		c.Disarmed = c.FromStandby || len(w.After) == 0 && t.answersSoon(name, c.To)
+		c.Disarmed = c.FromStandby || len(w.After) == 0 && !t.canaried(name, c) && t.answersSoon(name, c.To)
 		if c.Disarmed {
 			t.disarm(name, t.service(name).Active)
 		}
