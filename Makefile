@@ -22,7 +22,7 @@ UNIT = $$(go list ./... | grep -v '^$(MODULE)/e2e')
 LINT = "$$(go run ./e2e/prepare -lint)/golangci-lint"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test race e2e fuzz lint fmt tidy check torture bench-deploy bench-ambassador prerequisites rig
+.PHONY: help demo build test race e2e fuzz lint fmt tidy check torture torture-wire bench-deploy bench-ambassador prerequisites rig
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -69,6 +69,9 @@ check: fmt tidy lint test build ## everything that a commit must pass; fails on 
 
 torture: prerequisites build ## N (200) switches and rollbacks under mixed load, every request accounted for
 	@go run ./e2e/torture -bin $(BIN) -n $(N)
+
+torture-wire: prerequisites build ## every kind of traffic × everything that may happen, each cell held to its promise
+	@go run ./e2e/torturewire -bin $(BIN) $(TORTURE)
 
 bench-deploy: prerequisites build ## deploy and rollback times beside Docker's own
 	@go run ./e2e/benchdeploy -bin $(BIN)

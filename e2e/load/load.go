@@ -191,6 +191,9 @@ func (c *client) run(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
+		if ctx.Err() != nil { // who is behind has both at once
+			return nil
+		}
 		if err := c.one(ctx); err != nil {
 			return err
 		}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/remorahq/remora/e2e/load"
+	"github.com/remorahq/remora/e2e/wire"
+)
+
+func dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, network, addr)
+}
+
+// slowAnswer is what the slow temper takes for an answer by itself.
+const slowAnswer = 5 * time.Second
+
+// groups are the clients of the kinds that are asked for: of all kinds some
+// 2,700 requests a second over 100 connections, four in ten not idempotent.
+// Sessions end by their clients after a second or two, but for a few that last.
+func groups(kinds []wire.Kind, p ports) []load.Group {
+	at := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+	web, slow := at(p.http), at(p.slow)
+	all := []load.Group{
+		{Kind: load.Get, Addr: web, Conns: 28, Rate: 1250},
+		{Kind: load.Get, Addr: slow, Conns: 2, Rate: 1, Own: slowAnswer},
+		{Kind: load.Post, Addr: web, Conns: 18, Rate: 850},
+		{Kind: load.Post, Addr: slow, Conns: 2, Rate: 1, Own: slowAnswer},
+		{Kind: load.Put, Addr: web, Conns: 3, Rate: 40},
+		{Kind: load.Upload, Addr: web, Conns: 3, Rate: 30, Size: 256 << 10},
+		{Kind: load.Chunked, Addr: web, Conns: 4, Rate: 30, Pause: 3 * time.Millisecond},
+		{Kind: load.Events, Addr: web, Conns: 6, Rate: 10},
+		{Kind: load.Poll, Addr: web, Conns: 8, Rate: 12},
+		{Kind: load.WebSocket, Addr: web, Conns: 6, Rate: 150, Session: 40},
+		{Kind: load.WebSocket, Addr: web, Conns: 2, Rate: 40, Size: 20_000, Session: 30},
+		{Kind: load.WebSocket, Addr: web, Conns: 2, Rate: 20},
+		{Kind: load.GRPC, Addr: at(p.grpc), Conns: 6, Rate: 180, Session: 60},
+		{Kind: load.TCP, Addr: at(p.tcp), Conns: 5, Rate: 120, Session: 30},
+		{Kind: load.TCP, Addr: at(p.tcp), Conns: 1, Rate: 10},
+		{Kind: load.Greeted, Addr: at(p.greet), Conns: 4, Rate: 80, Session: 30},
+	}
+	wanted := func(g load.Group) bool {
+		return slices.ContainsFunc(kinds, func(k wire.Kind) bool { return slices.Contains(k.Of(), g.Kind) })
+	}
+	var out []load.Group
+	for _, g := range all {
+		if g.MayClose = true; wanted(g) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
