@@ -20,19 +20,8 @@ import (
 	"github.com/remorahq/remora/internal/traffic"
 )
 
-const (
-	// headLimit is how long a request's head may take from its first byte.
-	headLimit = 10 * time.Second
-	// bodyRate is how many bytes a second of a body of known length have to come
-	// on average, after the first bodyGrace of waiting for them.
-	bodyRate  = 240
-	bodyGrace = headLimit
-	// idleLimit is about how long a client connection may be idle: never less
-	// than half of it.
-	idleLimit = 120 * time.Second
-	// writeLimit is how long a write to a client may make no progress.
-	writeLimit = 60 * time.Second
-)
+// writeLimit is how long a write to a client may make no progress.
+const writeLimit = 60 * time.Second
 
 // conn is one client connection. It belongs to one goroutine.
 type conn struct {
@@ -55,17 +44,58 @@ type conn struct {
 	authority string
 	passes    *sni.Hello // of a connection that is passed through
 	peer      netip.Addr
-	br        *bufio.Reader // nil while idle
-	readBy    time.Time     // the read deadline that is set
-	writeBy   time.Time
-	first     bool    // no request was served yet
-	early     [1]byte // read ahead while idle over TLS
-	isEarly   bool
-	broken    bool // to end by a reset
-	arrived   time.Time
-	req       http1.Request
-	x         exchange
-	pin       pin
+	br        *bufio.Reader // nil while idle, as desk is
+	*desk
+	rd      ride
+	readBy  time.Time // the read deadline that is set
+	writeBy time.Time
+	now     time.Time // as last looked at
+	first   bool      // no request was served yet
+	early   [1]byte   // read ahead while idle over TLS
+	isEarly bool
+	broken  bool // to end by a reset
+	lingers bool // to end so that what was written is read
+	arrived time.Time
+	pin     pin
+}
+
+// desk is what a connection needs for a request, and has only from the
+// request's first byte to the wait for the next one.
+type desk struct {
+	req http1.Request
+	x   exchange
+}
+
+// desks is a pool of them.
+type desks struct{ p sync.Pool }
+
+func (d *desks) get() *desk {
+	if k, ok := d.p.Get().(*desk); ok {
+		return k
+	}
+	return new(desk)
+}
+
+// sit takes what a request needs.
+func (k *conn) sit() {
+	if k.br == nil {
+		k.br = k.wk.readers.get(k)
+	}
+	if k.desk == nil {
+		k.desk = k.wk.desks.get()
+	}
+}
+
+// rise gives it back, once all that was read is used.
+func (k *conn) rise() {
+	if k.br != nil {
+		k.wk.readers.put(k.br)
+		k.br = nil
+	}
+	if k.desk != nil {
+		k.wk.desks.p.Put(k.desk)
+		k.desk = nil
+	}
 }
 
 // pin is the upstream connection of a client that authenticates connections
@@ -135,24 +165,40 @@ func (k *conn) serve() {
 }
 
 func (k *conn) close() {
+	if k.lingers {
+		k.drain()
+	}
 	k.end()
 	k.pin.take(nil)
-	if k.br != nil {
-		k.wk.readers.put(k.br)
-		k.br = nil
-	}
+	k.rise()
 }
 
 func (k *conn) serveHTTP() {
-	for k.await() && k.one() {
+	if k.tls != nil {
+		for k.await() && k.one() {
+			k.first = false
+		}
+		return
+	}
+	for k.ride() {
+		if k.br == nil || k.br.Buffered() == 0 {
+			continue
+		}
+		if !k.one() {
+			return
+		}
 		k.first = false
 	}
 }
 
+// idleDeadline bounds the wait for the next request.
+func (k *conn) idleDeadline(now time.Time) { k.readDeadlineAt(now, k.wk.view.Load().limits.idle) }
+
 // readDeadline sets the read deadline to about d from now: it is moved only
 // when it would come in less than half of d, or later than d.
-func (k *conn) readDeadline(d time.Duration) {
-	now := time.Now()
+func (k *conn) readDeadline(d time.Duration) { k.readDeadlineAt(time.Now(), d) }
+
+func (k *conn) readDeadlineAt(now time.Time, d time.Duration) {
 	if left := k.readBy.Sub(now); left > d/2 && left <= d {
 		return
 	}
@@ -171,6 +217,13 @@ func (k *conn) writeDeadline() {
 
 // write writes to the client.
 func (k *conn) write(b []byte) error {
+	if k.rd.on {
+		n, err := send(k.rd.fd, b)
+		if n == len(b) || err != nil {
+			return err
+		}
+		b = b[n:]
+	}
 	k.writeDeadline()
 	_, err := k.Write(b)
 	return err
@@ -187,6 +240,8 @@ func (k *conn) Write(b []byte) (int, error) {
 // Read reads from the client. Deadlines are those of c.
 func (k *conn) Read(b []byte) (int, error) {
 	switch {
+	case k.rd.on:
+		return k.readRiding(b)
 	case k.tls == nil:
 		return k.c.Read(b)
 	case k.isEarly && len(b) > 0:
@@ -223,22 +278,18 @@ func (k *conn) becomesReadable() bool {
 	return err == nil
 }
 
-// await waits for the first byte of a request. An idle connection holds no
-// buffer. False is the connection's end.
+// await waits for the first byte of a request. False is the connection's end.
 func (k *conn) await() bool {
 	if k.br != nil && k.br.Buffered() > 0 {
 		k.arrived = time.Now()
 		return true
 	}
-	if k.br != nil {
-		k.wk.readers.put(k.br)
-		k.br = nil
-	}
-	k.readDeadline(idleLimit)
+	k.rise()
+	k.idleDeadline(time.Now())
 	if !k.becomesReadable() {
 		return false
 	}
-	k.br = k.wk.readers.get(k)
+	k.sit()
 	_, err := k.br.Peek(1)
 	k.arrived = time.Now()
 	return err == nil
@@ -274,8 +325,10 @@ func hasBytes(raw syscall.RawConn) bool {
 // readHead reads the request's head within its limit. What has arrived whole
 // needs no deadline.
 func (k *conn) readHead() error {
+	k.sit()
+	limit := k.wk.view.Load().limits.header
 	if b, _ := k.br.Peek(k.br.Buffered()); !bytes.Contains(b, []byte("\r\n\r\n")) {
-		k.readBy = k.arrived.Add(headLimit)
+		k.readBy = k.arrived.Add(limit)
 		_ = k.c.SetReadDeadline(k.readBy)
 	}
 	for {
@@ -283,9 +336,9 @@ func (k *conn) readHead() error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		left := headLimit - time.Since(k.arrived)
+		left := limit - time.Since(k.arrived)
 		if left <= 0 {
-			return &http1.Error{Status: 408, Reason: "head took longer than " + headLimit.String()}
+			return &http1.Error{Status: 408, Reason: "head took longer than " + limit.String()}
 		}
 		k.readBy = time.Now().Add(left)
 		_ = k.c.SetReadDeadline(k.readBy)
@@ -295,6 +348,7 @@ func (k *conn) readHead() error {
 // one serves one request and says whether the connection goes on.
 func (k *conn) one() bool {
 	err := k.readHead()
+	k.now = time.Now()
 	var bad *http1.Error
 	switch {
 	case err == nil:
@@ -310,9 +364,11 @@ func (k *conn) one() bool {
 	return false
 }
 
-// linger ends the connection so that the client still reads what was written:
-// a close with unread input would reset it.
-func (k *conn) linger() {
+// linger makes the connection end so that the client still reads what was
+// written: a close with unread input would reset it.
+func (k *conn) linger() { k.lingers = true }
+
+func (k *conn) drain() {
 	if k.tls != nil {
 		_ = k.tls.CloseWrite()
 	}
@@ -321,14 +377,13 @@ func (k *conn) linger() {
 	_, _ = io.CopyN(io.Discard, k.c, 1<<20)
 }
 
-// trickles says that a body of which n bytes came while we waited for the client
-// comes too slowly.
-func trickles(n int64, waited time.Duration) bool {
-	return waited > bodyGrace && float64(n) < waited.Seconds()*bodyRate
-}
-
 // field returns the first value of a field of the present request, or nil.
-func (k *conn) field(lower string) []byte { return k.req.Field(lower) }
+func (k *conn) field(lower string) []byte {
+	if k.desk == nil {
+		return nil
+	}
+	return k.req.Field(lower)
+}
 
 // gone says whether the client has ended or reset the connection.
 func (k *conn) gone() bool {

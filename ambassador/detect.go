@@ -92,7 +92,7 @@ func (k *conn) eager() bool {
 		w := k.want()
 		v := k.wk.view.Load()
 		rv, err := w.resolve(v)
-		if err != nil || time.Since(k.arrived) > idleLimit {
+		if err != nil || time.Since(k.arrived) > v.limits.idle {
 			return false
 		}
 		port := rv.spec.Port

@@ -40,6 +40,8 @@ type endpoint struct {
 	strikes atomic.Int32 // answers missing in a row
 	struck  atomic.Int64 // when the last one was, unix nanoseconds
 
+	recent atomic.Pointer[pool] // the one used last
+
 	mu     sync.Mutex
 	pools  map[uint16]*pool
 	health health
@@ -68,14 +70,6 @@ func (e *endpoint) rank() int {
 	return 1
 }
 
-// upstream is a connection to an endpoint's port.
-type upstream struct {
-	*net.TCPConn
-	pool *pool
-	used time.Time     // when it was last given out
-	idle time.Duration // how long after that it may be kept
-}
-
 // dial connects to a port. Any error means that nothing was sent.
 func (e *endpoint) dial(port uint16) (*upstream, error) {
 	addr := netip.AddrPortFrom(e.key.address, port)
@@ -83,7 +77,7 @@ func (e *endpoint) dial(port uint16) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &upstream{TCPConn: c, pool: e.pool(port), used: time.Now(), idle: maxIdle}, nil
+	return newUpstream(c, e.pool(port), time.Now())
 }
 
 // connectFailed notes that nothing could be sent to the endpoint.

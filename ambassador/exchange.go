@@ -45,9 +45,10 @@ type exchange struct {
 	k       *conn
 	want    want
 	res     http1.Response
-	out     []byte // the head for the next hop, and the body when it is small
-	body    http1.Body
-	charged int64 // of the replay budget
+	out     []byte     // the head for the next hop, and the body when it is small
+	body    http1.Body // of the request
+	reply   http1.Body // of the response
+	charged int64      // of the replay budget
 	// streams says that the body is copied while the response is awaited;
 	// kept is what of it was sent so far, unless spilled.
 	streams bool
@@ -158,7 +159,8 @@ func (x *exchange) admit() error {
 }
 
 func (x *exchange) finish() {
-	x.verdict.ended = time.Now()
+	x.k.now = time.Now()
+	x.verdict.ended = x.k.now
 	x.done()
 	x.want.forget()
 	if x.charged > 0 {
@@ -192,8 +194,7 @@ func (x *exchange) takeSmallBody() error {
 	if r.Length == 0 {
 		return nil
 	}
-	expects := x.expects()
-	if r.Length < 0 || r.Length > replayLimit || expects || !x.charge(r.Length) {
+	if r.Length < 0 || r.Length > replayLimit || r.Expects || !x.charge(r.Length) {
 		x.streams = true
 		return nil
 	}
@@ -203,12 +204,14 @@ func (x *exchange) takeSmallBody() error {
 		x.out = append(make([]byte, 0, have+need), x.out...)
 	}
 	buf := x.out[have : have+need]
-	begun := time.Now()
+	lim, begun := x.k.wk.view.Load().limits, x.k.now
 	for n := 0; n < need; {
-		if trickles(int64(n), time.Since(begun)) {
-			return &http1.Error{Status: 408, Reason: "the request's body comes too slowly"}
+		if need-n > x.k.br.Buffered() {
+			if lim.trickles(int64(n), time.Since(begun)) {
+				return &http1.Error{Status: 408, Reason: "the request's body comes too slowly"}
+			}
+			x.k.readDeadline(bodyGrace)
 		}
-		x.k.readDeadline(headLimit)
 		m, err := x.body.Read(buf[n:])
 		if err != nil {
 			return err
@@ -217,16 +220,6 @@ func (x *exchange) takeSmallBody() error {
 	}
 	x.out = x.out[:have+need]
 	return nil
-}
-
-// expects says whether the client waits for a 100 before it sends the body.
-func (x *exchange) expects() bool {
-	for _, f := range x.k.req.Fields {
-		if len(f.Name) == 6 && (f.Name[0]|0x20) == 'e' && string(f.Name[1:]) == "xpect" {
-			return true
-		}
-	}
-	return false
 }
 
 func (x *exchange) refuseBody(err error) bool {
@@ -317,7 +310,7 @@ func (x *exchange) attempt() outcome {
 		return unsent
 	}
 	x.up = up
-	x.ubr = x.k.wk.readers.get(up.TCPConn)
+	x.ubr = x.k.wk.readers.get(up)
 	x.flight = flight{}
 	out := x.send(reused)
 	x.release(out)
@@ -347,7 +340,7 @@ func (x *exchange) connect(ep *endpoint) (up *upstream, reused bool, err error) 
 	} else if !x.k.req.Idempotent() || x.streams || x.k.req.Upgrade != "" {
 		limit = justUsed
 	}
-	if up := ep.pool(x.claim.port).get(limit); up != nil {
+	if up := ep.pool(x.claim.port).get(x.k.now, limit); up != nil {
 		return up, true, nil
 	}
 	up, err = ep.dial(x.claim.port)
@@ -386,28 +379,28 @@ func (x *exchange) keepUpstream() {
 		x.k.pin = pin{up: x.up, ep: x.claim.ep}
 		return
 	}
-	x.up.put(x.res.Idle)
+	x.up.put(x.k.now, x.res.Idle)
 }
 
 // send writes the request and serves the response.
 func (x *exchange) send(reused bool) outcome {
 	rel := x.claim.rel
-	_ = x.up.SetWriteDeadline(time.Now().Add(writeLimit))
-	n, err := x.up.Write(x.out)
-	rel.bytesIn.Add(uint64(n))
-	x.verdict.bytesIn += int64(n)
-	x.verdict.sent = time.Now()
-	switch {
-	case err != nil && n == 0:
-		return x.notSent(reused)
-	case err != nil:
-		return unheard
-	}
-	if x.streams && !x.startPump() {
-		return unheard
+	x.verdict.sent = x.k.now
+	x.up.post(x.out)
+	if x.streams {
+		if err := x.up.flush(); err != nil && x.up.wrote == 0 {
+			return x.notSent(reused)
+		} else if err != nil || !x.startPump() {
+			return unheard
+		}
 	}
 	for {
-		if out, ok := x.readResponse(); !ok {
+		out, ok := x.readResponse()
+		x.countSent()
+		switch {
+		case !ok && x.up.failed != nil && x.up.wrote == 0:
+			return x.notSent(reused)
+		case !ok:
 			return out
 		}
 		if x.res.Status >= 200 || x.res.Status == 101 {
@@ -417,7 +410,8 @@ func (x *exchange) send(reused bool) outcome {
 			return deserted
 		}
 	}
-	x.verdict.answered = time.Now()
+	x.k.now = time.Now()
+	x.verdict.answered = x.k.now
 	x.verdict.status = x.res.Status
 	rel.total.Add(1)
 	if x.res.Status >= 500 {
@@ -425,6 +419,16 @@ func (x *exchange) send(reused bool) outcome {
 	}
 	x.claim.ep.answered(true)
 	return x.respond()
+}
+
+// countSent counts what of the request has gone out.
+func (x *exchange) countSent() {
+	n := x.up.wrote
+	x.up.wrote = 0
+	if n > 0 {
+		x.claim.rel.bytesIn.Add(uint64(n))
+		x.verdict.bytesIn += int64(n)
+	}
 }
 
 // notSent is a write of which nothing left: a kept connection was closed, or
@@ -441,7 +445,7 @@ func (x *exchange) notSent(reused bool) outcome {
 // exchange that lasts is enlisted, so that the deadline finds it.
 func (x *exchange) patiently(read func() error) error {
 	for look := firstLook; ; look = min(4*look, lastLook) {
-		_ = x.up.SetReadDeadline(time.Now().Add(look))
+		x.up.readDeadline(x.k.now, look)
 		if x.flight.kicked.Load() {
 			return errKicked
 		}
@@ -455,6 +459,7 @@ func (x *exchange) patiently(read func() error) error {
 		if x.left() {
 			return leftError{}
 		}
+		x.k.now = time.Now()
 		x.enlist()
 	}
 }
@@ -475,6 +480,7 @@ func (x *exchange) enlist() {
 	x.listed = true
 	up := x.up
 	x.flight.stop = func() { _ = up.SetReadDeadline(time.Unix(1, 0)) }
+	up.readBy = time.Time{} // stop may hide it
 	x.claim.rel.enlist(&x.flight)
 }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/remorahq/remora/internal/traffic"
 )
 
+const headLimit = 10 * time.Second // the default of tables
+
 // A head that comes slowly is answered 408 ten seconds after its first byte,
 // also on a kept connection and on a port that detects: it is no other
 // protocol, and no instance hears of it. A body that trickles ends, too.

@@ -20,6 +20,9 @@ const (
 	// impatient is the idle time of servers that close connections so early
 	// that even a fresh one is not safe to reuse for what cannot be sent again.
 	impatient = time.Second
+	// unpeeked is for how long after it came back a connection is taken without
+	// a look at it, for what can be sent again.
+	unpeeked = time.Millisecond
 	// perPool bounds the idle connections to one port of an endpoint.
 	perPool = 512
 )
@@ -27,6 +30,7 @@ const (
 // pool holds the idle connections to one port of an endpoint, last in first
 // out.
 type pool struct {
+	port   uint16
 	mu     sync.Mutex
 	idle   []*upstream
 	closed bool
@@ -35,27 +39,30 @@ type pool struct {
 }
 
 func (e *endpoint) pool(port uint16) *pool {
+	if p := e.recent.Load(); p != nil && p.port == port {
+		return p
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.pools[port]
 	if p == nil {
-		p = new(pool)
+		p = &pool{port: port}
 		e.pools[port] = p
 	}
+	e.recent.Store(p)
 	return p
 }
 
 // get takes a connection that was idle for less than the limit and that the
 // server has neither closed nor written to, or nil.
-func (p *pool) get(limit time.Duration) *upstream {
-	now := time.Now()
+func (p *pool) get(now time.Time, limit time.Duration) *upstream {
 	for {
 		u := p.pop()
 		if u == nil {
 			return nil
 		}
 		idle := now.Sub(u.used)
-		open := quiet(u)
+		open := limit == maxIdle && now.Sub(u.back) < unpeeked || quiet(u)
 		switch {
 		case idle >= u.idle:
 		case !open:
@@ -100,7 +107,8 @@ func (p *pool) push(u *upstream) bool {
 }
 
 // put keeps a connection after an exchange, or closes it.
-func (u *upstream) put(idle time.Duration) {
+func (u *upstream) put(now time.Time, idle time.Duration) {
+	u.back = now
 	if idle > 0 {
 		u.idle = min(maxIdle, max(idle-time.Second, 0))
 	}
@@ -161,12 +169,8 @@ func (e *endpoint) eachPool(f func(*pool)) {
 
 // quiet says that nothing waits to be read, not even an end.
 func quiet(u *upstream) bool {
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return false
-	}
 	ok := false
-	err = raw.Read(func(fd uintptr) bool {
+	err := u.raw.Read(func(fd uintptr) bool {
 		var b [1]byte
 		_, _, e := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		ok = e == unix.EAGAIN

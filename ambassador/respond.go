@@ -27,9 +27,11 @@ func (x *exchange) respond() outcome {
 		keep = false
 	}
 	d := http1.Delivery{Minor: r.Minor, KeepAlive: keep, Chunked: chunked, Extra: x.extra}
-	head := http1.AppendResponse(x.k.wk.buffers.get()[:0], s, d)
+	buf := x.k.wk.buffers.get()
+	defer x.k.wk.buffers.put(buf)
+	head := http1.AppendResponse(buf.b[:0], s, d)
 	s.Discard(x.ubr)
-	err := x.copyResponse(head, chunked)
+	err := x.copyResponse(head, buf, chunked)
 	switch {
 	case err == nil && keep:
 		return served
@@ -46,19 +48,18 @@ func (x *exchange) respond() outcome {
 }
 
 // copyResponse writes the head and the body. A small body that has arrived
-// goes out with the head in one write. buf is a buffer of the pool.
-func (x *exchange) copyResponse(buf []byte, chunked bool) error {
-	defer func() { x.k.wk.buffers.put(buf) }()
-	var body http1.Body
+// goes out with the head in one write. head is in buf, unless it was too long.
+func (x *exchange) copyResponse(head []byte, buf *buffer, chunked bool) error {
+	body := &x.reply
 	body.Reset(x.ubr, x.res.Length)
-	if n := int(x.res.Length); n > 0 && n <= x.ubr.Buffered() && len(buf)+n <= cap(buf) {
-		head := len(buf)
-		buf = buf[:head+n]
-		if _, err := io.ReadFull(&body, buf[head:]); err != nil {
+	if n := int(x.res.Length); n > 0 && n <= x.ubr.Buffered() && len(head)+n <= cap(head) {
+		have := len(head)
+		head = head[:have+n]
+		if _, err := io.ReadFull(body, head[have:]); err != nil {
 			return errBroken
 		}
 	}
-	if err := x.toClient(buf); err != nil {
+	if err := x.toClient(head); err != nil {
 		return err
 	}
 	if body.Done() {
@@ -67,7 +68,7 @@ func (x *exchange) copyResponse(buf []byte, chunked bool) error {
 	if x.res.Events {
 		x.becomeStream()
 	}
-	return x.copyBody(&body, buf[:cap(buf)], chunked)
+	return x.copyBody(body, buf.b[:], chunked)
 }
 
 func (x *exchange) toClient(b []byte) error {
@@ -222,10 +223,12 @@ func (x *exchange) frame(piece []byte) []byte {
 // upload copies the body and says whether the client broke off. What is read
 // is kept while it fits, so that the request can be sent again.
 func (x *exchange) upload(p *pump) (left bool) {
-	buf := x.k.wk.buffers.get()
-	defer x.k.wk.buffers.put(buf)
+	pooled := x.k.wk.buffers.get()
+	defer x.k.wk.buffers.put(pooled)
+	buf := pooled.b[:]
 	const room, after = http1.ChunkRoom, http1.ChunkAfter
 	chunked := x.k.req.Length < 0
+	lim := x.k.wk.view.Load().limits
 	got, waited := int64(0), time.Duration(0)
 	for p.deadlines(x.k) {
 		begun := time.Now()
@@ -241,7 +244,7 @@ func (x *exchange) upload(p *pump) (left bool) {
 			return false
 		case err != nil:
 			return !p.halting.Load()
-		case !chunked && !x.body.Done() && trickles(got, waited):
+		case !chunked && !x.body.Done() && lim.trickles(got, waited):
 			return true
 		}
 		// A server may answer the last byte before we come to know that it was

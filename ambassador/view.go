@@ -12,6 +12,7 @@ import (
 // which is closed when another view is in force.
 type view struct {
 	table      *traffic.Table
+	limits     limits
 	listeners  map[traffic.ListenerKey]*listenerView
 	services   map[string]*serviceView
 	failures   []traffic.ListenFailure // of routes, found while building
@@ -63,6 +64,7 @@ type runtimes struct {
 func (rt *runtimes) build(t *traffic.Table, bootID string) *view {
 	v := &view{
 		table:      t,
+		limits:     newLimits(t.Limits),
 		listeners:  make(map[traffic.ListenerKey]*listenerView, len(t.Listeners)),
 		services:   make(map[string]*serviceView, len(t.Services)),
 		fenced:     t.BootID != "" && t.BootID != bootID,

@@ -65,6 +65,7 @@ type Worker struct {
 	stopOnce sync.Once
 	changed  broadcast
 	readers  readers
+	desks    desks
 	buffers  buffers
 	tunnels  tunnel.Pools
 
@@ -81,22 +82,22 @@ type Worker struct {
 	conns      connections
 }
 
-// buffers is a pool of buffers for bodies, each of the same size.
+// buffer is what bodies go through, with room for the framing of a chunk.
+type buffer struct {
+	b [http1.ChunkRoom + copyBuffer + http1.ChunkAfter]byte
+}
+
+// buffers is a pool of them.
 type buffers struct{ p sync.Pool }
 
-func (b *buffers) get() []byte {
-	if buf, ok := b.p.Get().(*[]byte); ok {
-		return *buf
+func (b *buffers) get() *buffer {
+	if buf, ok := b.p.Get().(*buffer); ok {
+		return buf
 	}
-	return make([]byte, http1.ChunkRoom+copyBuffer+http1.ChunkAfter)
+	return new(buffer)
 }
 
-func (b *buffers) put(buf []byte) {
-	if cap(buf) == http1.ChunkRoom+copyBuffer+http1.ChunkAfter {
-		buf = buf[:cap(buf)]
-		b.p.Put(&buf)
-	}
-}
+func (b *buffers) put(buf *buffer) { b.p.Put(buf) }
 
 // connections are the client connections that are open.
 type connections struct {
@@ -370,12 +371,16 @@ func (c *connections) count() int {
 	return len(c.open)
 }
 
+// closeAll closes all connections and returns when each is at its end: one that
+// rides takes until its exchange has seen it.
 func (c *connections) closeAll() {
+	var closing sync.WaitGroup
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for k := range c.open {
-		_ = k.c.Close()
+		closing.Go(func() { _ = k.c.Close() })
 	}
+	c.mu.Unlock()
+	closing.Wait()
 }
 
 // busy says whether any request is in flight.

@@ -26,6 +26,8 @@ type Request struct {
 	// Pins says that the client authenticates the connection (NTLM and
 	// Negotiate), so that it must keep one upstream connection.
 	Pins bool
+	// Expects says that the client waits for a 100 before it sends the body.
+	Expects bool
 
 	size int
 }
@@ -76,6 +78,14 @@ func (r *Request) Field(lower string) []byte {
 		}
 	}
 	return nil
+}
+
+// Whole says that the request and all of its body are in the reader that its
+// head was read from, and that it asks for nothing before or beyond an answer:
+// no 100, no upgrade, no tunnel.
+func (r *Request) Whole(br *bufio.Reader) bool {
+	return r.Length >= 0 && int64(r.size)+r.Length <= int64(br.Buffered()) &&
+		r.Upgrade == "" && r.Method != "CONNECT" && !r.Expects
 }
 
 // Idempotent says whether the method may be sent twice (RFC 9110 §9.2.2).
@@ -140,6 +150,8 @@ func (r *Request) interpret() error {
 			wantsUpgrade = wantsUpgrade || hasListed(f.Value, "upgrade")
 		case fold(f.Name, "upgrade"):
 			upgrade = f.Value
+		case fold(f.Name, "expect"):
+			r.Expects = true
 		case fold(f.Name, "authorization"):
 			r.Pins = pins(f.Value)
 		}
