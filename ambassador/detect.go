@@ -248,7 +248,7 @@ func (k *conn) join(cl *claim, up *upstream, t *tunnel.Tunnel) {
 	rel := cl.rel
 	_ = up.SetKeepAlive(true)
 	_ = k.c.SetDeadline(time.Time{})
-	t.Client, t.Server, t.Pools, t.Up, t.Down = k.c, up.TCPConn, &k.wk.tunnels, &rel.bytesIn, &rel.bytesOut
+	t.Client, t.ClientTLS, t.Server, t.Pools, t.Up, t.Down = k.c, k.tls, up.TCPConn, &k.wk.tunnels, &rel.bytesIn, &rel.bytesOut
 	f := &flight{tunnel: true, stop: t.End}
 	rel.enlist(f)
 	defer rel.delist(f)

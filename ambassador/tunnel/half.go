@@ -3,7 +3,6 @@ package tunnel
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -15,7 +14,7 @@ import (
 // half is one direction.
 type half struct {
 	t        *Tunnel
-	dst, src *net.TCPConn
+	dst, src end
 	n        *atomic.Uint64
 	closing  string // what a WebSocket is ended with
 	frames   frames
@@ -29,6 +28,7 @@ type half struct {
 	inPipe  int
 	err     error // of move
 	pourErr error // of pour
+	small   *[smallSize]byte
 }
 
 // errEnded says that End was called and the direction can stop here.
@@ -43,52 +43,85 @@ func (h *half) run(first []byte) {
 	switch {
 	case errors.Is(err, errEnded):
 		if h.t.WebSocket && h.frames.boundary() {
-			_, _ = io.WriteString(h.dst, h.closing)
+			_, _ = h.dst.Write([]byte(h.closing))
 		}
 		_ = h.dst.CloseWrite()
 	case errors.Is(err, io.EOF):
 		_ = h.dst.CloseWrite()
 	default:
-		reset(h.dst)
-		reset(h.src)
+		h.dst.reset()
+		h.src.reset()
 	}
-}
-
-// reset ends a connection so that its peer knows that something is missing.
-func reset(c *net.TCPConn) {
-	_ = c.SetLinger(0)
-	_ = c.Close()
 }
 
 // copy copies until src ends (io.EOF), End (errEnded) or an error.
 func (h *half) copy() error {
-	var err error
-	if h.in, err = h.src.SyscallConn(); err != nil {
+	step, err := h.steps()
+	if err != nil {
 		return err
 	}
-	if h.out, err = h.dst.SyscallConn(); err != nil {
-		return err
-	}
-	h.fill, h.drain = h.move, h.pour
 	for {
 		if h.mayStop() {
 			return errEnded
 		}
-		h.err = nil
-		err := h.in.Read(h.fill)
+		err := step()
 		switch {
-		case h.err != nil:
-			return h.err
-		case err == nil: // End was called
+		case err == nil:
 		case !h.t.ending.Load() || !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
 		case h.late || h.mayStop():
 			return errEnded
 		default: // within a frame
 			h.late = true
-			_ = h.src.SetReadDeadline(time.Now().Add(frameLimit))
+			_ = h.src.tcp.SetReadDeadline(time.Now().Add(frameLimit))
 		}
 	}
+}
+
+// steps is how to go on: from socket to socket, or through TLS.
+func (h *half) steps() (func() error, error) {
+	if h.src.tls != nil || h.dst.tls != nil {
+		return h.relay, nil
+	}
+	var err error
+	if h.in, err = h.src.tcp.SyscallConn(); err != nil {
+		return nil, err
+	}
+	if h.out, err = h.dst.tcp.SyscallConn(); err != nil {
+		return nil, err
+	}
+	h.fill, h.drain = h.move, h.pour
+	return h.passOn, nil
+}
+
+// passOn moves what comes until an end, an error or End.
+func (h *half) passOn() error {
+	h.err = nil
+	err := h.in.Read(h.fill)
+	if h.err != nil {
+		return h.err
+	}
+	return err
+}
+
+// relay passes one reading on. TLS can be read only into a buffer that is
+// there before: a small one, until it is too small.
+func (h *half) relay() error {
+	if h.small == nil {
+		h.small = new([smallSize]byte)
+	}
+	b := h.small[:]
+	if h.bulk {
+		buf := h.t.Pools.buffer()
+		defer h.t.Pools.putBuffer(buf)
+		b = buf[:]
+	}
+	n, err := h.src.Read(b)
+	h.bulk = n >= smallSize
+	if werr := h.write(b[:n]); werr != nil {
+		return werr
+	}
+	return err
 }
 
 // mayStop says that End was called and that no frame is cut here.

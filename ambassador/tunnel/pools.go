@@ -10,6 +10,8 @@ import (
 const (
 	// bufferSize is what is read at once.
 	bufferSize = 32 << 10
+	// smallSize is what a quiet direction over TLS keeps.
+	smallSize = 1 << 10
 	// pipeSize is what is spliced at once.
 	pipeSize = 1024 << 10
 	// maxPipes bounds the pipes of a pool: more tunnels than that which move

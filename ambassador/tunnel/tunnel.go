@@ -1,15 +1,16 @@
-// Package tunnel carries bytes both ways between two TCP connections: raw TCP,
-// WebSocket and CONNECT after their handshake. An end in one direction is
+// Package tunnel carries bytes both ways between two TCP connections, plain or with
+// TLS: raw TCP, WebSocket and CONNECT after their handshake. An end in one direction is
 // passed on as such (half-close), a reset as a reset. Of protocols it knows
 // one thing: where a WebSocket frame ends, so that a tunnel can be ended with
 // a Close frame that both sides understand. It knows no release.
 //
 // A running tunnel is two goroutines. It holds a buffer or a pipe only while it
-// passes bytes on; much at once is spliced.
+// passes bytes on; much at once is spliced, where neither side is TLS.
 // End may be called from any goroutine.
 package tunnel
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"sync"
@@ -27,9 +28,12 @@ const (
 
 // Tunnel joins two connections. All fields are set before Run.
 type Tunnel struct {
-	// Client and Server are closed by Run.
+	// Client and Server are the sockets, closed by Run.
 	Client, Server *net.TCPConn
-	Pools          *Pools
+	// ClientTLS and ServerTLS are what goes over them, nil where that is plain.
+	// Their handshakes are done.
+	ClientTLS, ServerTLS *tls.Conn
+	Pools                *Pools
 	// Up counts the client's bytes, Down the server's.
 	Up, Down *atomic.Uint64
 	// WebSocket says that the bytes are frames (RFC 6455 §5).
@@ -42,8 +46,9 @@ type Tunnel struct {
 
 // Run copies until both directions have ended, and closes both connections.
 func (t *Tunnel) Run() {
-	up := half{t: t, dst: t.Server, src: t.Client, n: t.Up, closing: closeMasked}
-	down := half{t: t, dst: t.Client, src: t.Server, n: t.Down, closing: closePlain}
+	client, server := end{t.Client, t.ClientTLS}, end{t.Server, t.ServerTLS}
+	up := half{t: t, dst: server, src: client, n: t.Up, closing: closeMasked}
+	down := half{t: t, dst: client, src: server, n: t.Down, closing: closePlain}
 	var wg sync.WaitGroup
 	wg.Go(func() { up.run(t.FromClient) })
 	down.run(t.FromServer)
