@@ -136,7 +136,7 @@ func (k *conn) dialDecided(d decision, port uint16) *upstream {
 	if d.ev == nil {
 		return nil
 	}
-	up, err := d.ev.ep.dial(port)
+	up, err := k.dialFor(d.ev.ep, port)
 	if err != nil {
 		return nil
 	}
@@ -214,7 +214,7 @@ func (k *conn) tunnel() {
 			k.reset()
 			return
 		}
-		up, err := cl.ep.dial(cl.port)
+		up, err := k.dialFor(cl.ep, cl.port)
 		if err != nil {
 			ep := cl.ep
 			cl.rel.connectErrors.Add(1)

@@ -39,6 +39,10 @@ type endpoint struct {
 	good    atomic.Bool
 	strikes atomic.Int32 // answers missing in a row
 	struck  atomic.Int64 // when the last one was, unix nanoseconds
+	// way is how clients' addresses can be kept, and lost until when (unix
+	// nanoseconds) that is not tried.
+	way  atomic.Pointer[way]
+	lost atomic.Int64
 
 	recent atomic.Pointer[pool] // the one used last
 

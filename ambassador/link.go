@@ -22,8 +22,22 @@ type link struct {
 }
 
 type reply struct {
-	m  handoff.Message
-	fd *os.File
+	m   handoff.Message
+	fds []*os.File
+}
+
+// file is the one descriptor of a message, or nil.
+func file(fds []*os.File) *os.File {
+	if len(fds) == 0 {
+		return nil
+	}
+	return fds[0]
+}
+
+func closeFiles(fds []*os.File) {
+	for _, f := range fds {
+		_ = f.Close()
+	}
 }
 
 func newLink(conn *handoff.Conn) *link {
@@ -35,12 +49,12 @@ func newLink(conn *handoff.Conn) *link {
 func (l *link) receive(tell func(handoff.Message, *os.File)) {
 	defer close(l.gone)
 	for {
-		m, fd, err := l.conn.Receive()
+		m, fds, err := l.conn.Receive()
 		if err != nil {
 			return
 		}
 		if m.Op != handoff.Answer {
-			tell(m, fd)
+			tell(m, file(fds))
 			continue
 		}
 		l.mu.Lock()
@@ -48,9 +62,9 @@ func (l *link) receive(tell func(handoff.Message, *os.File)) {
 		delete(l.waiting, m.ID)
 		l.mu.Unlock()
 		if ch != nil {
-			ch <- reply{m, fd}
-		} else if fd != nil {
-			_ = fd.Close()
+			ch <- reply{m, fds}
+		} else {
+			closeFiles(fds)
 		}
 	}
 }
@@ -91,11 +105,11 @@ func (l *link) Open(ctx context.Context, key traffic.ListenerKey, path string, h
 		return nil, 0, errors.New(r.m.Error)
 	case r.m.Same:
 		return nil, r.m.Inode, nil
-	case r.fd == nil:
+	case file(r.fds) == nil:
 		return nil, 0, errors.New("the holder sent no listener")
 	}
-	ln, err := net.FileListener(r.fd)
-	if err = errors.Join(err, r.fd.Close()); err != nil {
+	ln, err := net.FileListener(file(r.fds))
+	if err = errors.Join(err, file(r.fds).Close()); err != nil {
 		return nil, 0, fmt.Errorf("take over listener: %w", err)
 	}
 	t, ok := ln.(*net.TCPListener)
@@ -123,4 +137,16 @@ func (l *link) Upgrade(ctx context.Context) error {
 		return fmt.Errorf("upgrade: %s", r.m.Error)
 	}
 	return nil
+}
+
+// Sockets implements [Opener].
+func (l *link) Sockets(ctx context.Context, v6 bool) ([]*os.File, error) {
+	r, err := l.ask(ctx, handoff.Message{Op: handoff.Sockets, V6: v6, Count: handoff.MaxFiles})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("ask the holder for sockets: %w", err)
+	case r.m.Error != "":
+		return nil, &NotAllowed{Text: r.m.Error}
+	}
+	return r.fds, nil
 }

@@ -52,6 +52,9 @@ func (wk *Worker) openListeners(ctx context.Context, v *view) {
 		}
 	}
 	wk.failures.Store(&failures)
+	if v.keepsClients() {
+		wk.spares.probe(wk.opt.Opener)
+	}
 }
 
 // openListener opens one listener, unless it is open in the right namespace. A

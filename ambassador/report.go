@@ -20,7 +20,7 @@ func (wk *Worker) ownReport() traffic.Report {
 	v := wk.view.Load()
 	r := traffic.Report{
 		Version: wk.opt.Version, Generation: v.table.Generation, BootID: wk.opt.BootID,
-		Started: wk.started, Workers: 1, Fenced: v.fenced, Failures: *wk.failures.Load(), Names: wk.nameFailures(v),
+		Started: wk.started, Workers: 1, Fenced: v.fenced, Failures: *wk.failures.Load(), Names: wk.nameFailures(v), Warnings: wk.warnings(v),
 	}
 	for i := range v.table.Services {
 		sv := v.services[v.table.Services[i].Name]

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,7 +42,10 @@ func (directly) Open(ctx context.Context, key traffic.ListenerKey, _ string, _ u
 }
 func (directly) Close(traffic.ListenerKey) error { return nil }
 func (directly) Sweep() error                    { return nil }
-func (directly) Upgrade(context.Context) error   { return errors.New("not here") }
+func (directly) Sockets(context.Context, bool) ([]*os.File, error) {
+	return nil, &NotAllowed{Text: "not here"}
+}
+func (directly) Upgrade(context.Context) error { return errors.New("not here") }
 
 // rig is a worker in this process.
 type rig struct {

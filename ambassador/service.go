@@ -81,6 +81,8 @@ func (r *release) setEndpoints(list []*endpointView) {
 	r.endpoints = make(map[endpointKey]*endpoint, len(list))
 	for _, ev := range list {
 		r.endpoints[ev.ep.key] = ev.ep
+		ev.ep.way.Store(wayOf(ev.spec))
+		ev.ep.lost.Store(0)
 	}
 }
 

@@ -34,6 +34,9 @@ type Opener interface {
 	// Close gives a listener up; Sweep all that this worker has not opened.
 	Close(key traffic.ListenerKey) error
 	Sweep() error
+	// Sockets returns some TCP sockets that are not bound and may take any
+	// address; a [*NotAllowed] is final.
+	Sockets(ctx context.Context, v6 bool) ([]*os.File, error)
 	// Upgrade starts a successor and returns when it leads.
 	Upgrade(ctx context.Context) error
 }
@@ -68,6 +71,7 @@ type Worker struct {
 	desks    desks
 	buffers  buffers
 	tunnels  tunnel.Pools
+	spares   spares
 
 	mu        sync.Mutex // puts tables, one at a time
 	leads     bool
@@ -320,6 +324,7 @@ func (wk *Worker) Close() {
 		}
 		wk.background.Wait()
 		wk.tunnels.Close()
+		wk.spares.close()
 	})
 }
 

@@ -102,4 +102,7 @@ func (nobody) Open(context.Context, traffic.ListenerKey, string, uint64) (*net.T
 }
 func (nobody) Close(traffic.ListenerKey) error { return nil }
 func (nobody) Sweep() error                    { return nil }
-func (nobody) Upgrade(context.Context) error   { return nil }
+func (nobody) Sockets(context.Context, bool) ([]*os.File, error) {
+	return nil, &ambassador.NotAllowed{Text: "not here"}
+}
+func (nobody) Upgrade(context.Context) error { return nil }

@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -52,6 +53,10 @@ const (
 	Quiet Op = "quiet"
 	// Alive is told every few seconds.
 	Alive Op = "alive"
+	// Sockets asks for Count TCP sockets, IPv6 ones with V6, that are not bound
+	// and may take any address (IP_TRANSPARENT); the answer has the same ID and,
+	// unless Error is set, their descriptors.
+	Sockets Op = "sockets"
 	// Upgrade asks for a new worker; it is answered with the same ID once that
 	// one leads, or with an Error.
 	Upgrade Op = "upgrade"
@@ -59,7 +64,7 @@ const (
 
 // From the holder to the worker.
 const (
-	// Answer answers Open and Upgrade.
+	// Answer answers Open, Sockets and Upgrade.
 	Answer Op = "answer"
 	// Peer brings a connection to another live worker. Older says that the
 	// other one is the predecessor.
@@ -88,6 +93,9 @@ type Message struct {
 	// InUse says that another program holds the port.
 	InUse bool `json:"inUse,omitempty"`
 	Older bool `json:"older,omitempty"`
+	// Count and V6 are of Sockets.
+	Count int  `json:"count,omitempty"`
+	V6    bool `json:"v6,omitempty"`
 }
 
 // Conn is one end of a link.
@@ -97,7 +105,11 @@ type Conn struct {
 	rd sync.Mutex
 }
 
-const maxMessage = 4 << 10
+const (
+	maxMessage = 4 << 10
+	// MaxFiles is how many descriptors a message may bring.
+	MaxFiles = 32
+)
 
 // Pair makes a link: one end to use, the other to give to a child.
 func Pair() (*Conn, *os.File, error) {
@@ -141,6 +153,14 @@ const sendLimit = 2 * time.Second
 // Send sends a message and at most one descriptor, which stays the caller's.
 // One who does not read for sendLimit is an [os.ErrDeadlineExceeded].
 func (c *Conn) Send(m Message, fd *os.File) error {
+	if fd == nil {
+		return c.SendAll(m, nil)
+	}
+	return c.SendAll(m, []*os.File{fd})
+}
+
+// SendAll is Send with up to [MaxFiles] descriptors.
+func (c *Conn) SendAll(m Message, fds []*os.File) error {
 	data, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", m.Op, err)
@@ -150,37 +170,41 @@ func (c *Conn) Send(m Message, fd *os.File) error {
 	if err := c.c.SetWriteDeadline(time.Now().Add(sendLimit)); err != nil {
 		return fmt.Errorf("send %s: %w", m.Op, err)
 	}
-	if err := writeRights(c.c, data, fd); err != nil {
+	if err := writeRights(c.c, data, fds); err != nil {
 		return fmt.Errorf("send %s: %w", m.Op, err)
 	}
 	return nil
 }
 
-// writeRights writes one message with at most one descriptor. It does not use
+// writeRights writes one message with its descriptors. It does not use
 // [os.File.Fd], which would make the open socket blocking in every process
 // that shares it.
-func writeRights(c *net.UnixConn, data []byte, fd *os.File) error {
-	if fd == nil {
+func writeRights(c *net.UnixConn, data []byte, files []*os.File) error {
+	if len(files) == 0 {
 		_, _, err := c.WriteMsgUnix(data, nil, nil)
 		return err
 	}
-	raw, err := fd.SyscallConn()
-	if err != nil {
-		return err
+	fds := make([]int, len(files))
+	for i, f := range files {
+		raw, err := f.SyscallConn()
+		if err == nil {
+			err = raw.Control(func(n uintptr) { fds[i] = int(n) })
+		}
+		if err != nil {
+			return err
+		}
 	}
-	var werr error
-	err = raw.Control(func(n uintptr) {
-		_, _, werr = c.WriteMsgUnix(data, unix.UnixRights(int(n)), nil)
-	})
-	return errors.Join(err, werr)
+	_, _, err := c.WriteMsgUnix(data, unix.UnixRights(fds...), nil)
+	runtime.KeepAlive(files)
+	return err
 }
 
-// Receive waits for the next message; the descriptor, if any, is the caller's.
-// io.EOF says that the other side is gone.
-func (c *Conn) Receive() (Message, *os.File, error) {
+// Receive waits for the next message; its descriptors, if any, are the
+// caller's. io.EOF says that the other side is gone.
+func (c *Conn) Receive() (Message, []*os.File, error) {
 	c.rd.Lock()
 	defer c.rd.Unlock()
-	buf, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4))
+	buf, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*MaxFiles))
 	n, oobn, _, _, err := c.c.ReadMsgUnix(buf, oob)
 	if err != nil {
 		return Message{}, nil, err
@@ -188,18 +212,18 @@ func (c *Conn) Receive() (Message, *os.File, error) {
 	if n == 0 {
 		return Message{}, nil, io.EOF
 	}
-	fd, err := parseRights(oob[:oobn])
+	fds, err := parseRights(oob[:oobn])
 	if err != nil {
 		return Message{}, nil, err
 	}
 	var m Message
 	if err := json.Unmarshal(buf[:n], &m); err != nil {
-		return Message{}, fd, fmt.Errorf("decode message: %w", err)
+		return Message{}, fds, fmt.Errorf("decode message: %w", err)
 	}
-	return m, fd, nil
+	return m, fds, nil
 }
 
-func parseRights(oob []byte) (*os.File, error) {
+func parseRights(oob []byte) ([]*os.File, error) {
 	if len(oob) == 0 {
 		return nil, nil
 	}
@@ -208,11 +232,15 @@ func parseRights(oob []byte) (*os.File, error) {
 		return nil, fmt.Errorf("read descriptor: %w", err)
 	}
 	fds, err := unix.ParseUnixRights(&msgs[0])
-	if err != nil || len(fds) != 1 {
+	if err != nil {
 		return nil, fmt.Errorf("read descriptor: %w", err)
 	}
-	unix.CloseOnExec(fds[0])
-	return os.NewFile(uintptr(fds[0]), "handed"), nil
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		unix.CloseOnExec(fd)
+		files[i] = os.NewFile(uintptr(fd), "handed")
+	}
+	return files, nil
 }
 
 // Close closes the link; a Receive under way returns.

@@ -209,6 +209,8 @@ func (h *holder) handle(e event) {
 		if e.w == h.newest() {
 			h.forget(e.m.Key)
 		}
+	case handoff.Sockets:
+		h.sockets(e.w, e.m)
 	case handoff.Sweep:
 		h.sweep(e.w)
 	case handoff.Ready:
@@ -283,9 +285,13 @@ func (h *holder) send(w *worker, m handoff.Message, fd *os.File) {
 	if w == nil {
 		return
 	}
-	err := w.link.Send(m, fd)
+	h.sent(w, m.Op, w.link.Send(m, fd))
+}
+
+// sent notes how it went to tell a worker something.
+func (h *holder) sent(w *worker, op handoff.Op, err error) {
 	if err != nil {
-		h.log.Debug("worker cannot be told", "worker", w.number, "op", m.Op, "err", err)
+		h.log.Debug("worker cannot be told", "worker", w.number, "op", op, "err", err)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		h.log.Error("worker does not read, kill it", "worker", w.number)

@@ -61,7 +61,7 @@ func (h *holder) start() (*worker, error) {
 // or when its link is paused.
 func (h *holder) follow(w *worker) {
 	for {
-		m, fd, err := w.link.Receive()
+		m, fds, err := w.link.Receive()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			h.events <- event{w: w, parked: true}
 			return
@@ -69,7 +69,7 @@ func (h *holder) follow(w *worker) {
 		if err != nil {
 			break
 		}
-		if fd != nil {
+		for _, fd := range fds { // none was asked for
 			_ = fd.Close()
 		}
 		h.events <- event{w: w, m: m}

@@ -18,6 +18,14 @@ type ListenFailure struct {
 	InUse bool `json:"inUse,omitempty"`
 }
 
+// ListenWarning is what a listener does not do as it should.
+type ListenWarning struct {
+	ListenerKey
+	Owner string `json:"owner"`
+	// Text says it to a person, with the remedy.
+	Text string `json:"text"`
+}
+
 // Report is the state of the data plane, as of one moment, merged over every
 // live worker: a release is drained only when all of them say so.
 type Report struct {
@@ -30,6 +38,8 @@ type Report struct {
 	Failures   []ListenFailure `json:"failures,omitempty"`
 	// Names are server names that cannot be served.
 	Names []NameFailure `json:"names,omitempty"`
+	// Warnings are listeners that serve, but not in all as they should.
+	Warnings []ListenWarning `json:"warnings,omitempty"`
 	// Fenced says that the table's boot ID or engine start is not this one
 	// and endpoints without a fixed address are unverified.
 	Fenced bool `json:"fenced,omitempty"`

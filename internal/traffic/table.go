@@ -297,6 +297,14 @@ type Endpoint struct {
 	Started   time.Time  `json:"started"`
 	Instance  string     `json:"instance"`
 	Address   netip.Addr `json:"address"`
+	// Network is the subnet of Address where connections may come from the
+	// clients' own addresses ([Listener.KeepClient]): that of a local bridge
+	// with a way out. The zero Prefix says that they may not.
+	Network netip.Prefix `json:"network,omitzero"`
+	// Address6 and Network6 are the same in IPv6, for clients of IPv6 whose
+	// address is kept.
+	Address6 netip.Addr   `json:"address6,omitzero"`
+	Network6 netip.Prefix `json:"network6,omitzero"`
 	// Fixed says that the address is remora's own and never somebody else's,
 	// so that it stays valid over engine restarts and reboots.
 	Fixed bool `json:"fixed"`
