@@ -22,7 +22,7 @@ UNIT = $$(go list ./... | grep -v '^$(MODULE)/e2e')
 LINT = "$$(go run ./e2e/prepare -lint)/golangci-lint"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test race e2e fuzz lint fmt tidy check torture torture-wire bench-deploy bench-ambassador prerequisites rig
+.PHONY: help demo build test race e2e fuzz lint fmt tidy check torture torture-wire upgrade bench-deploy bench-ambassador prerequisites rig
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -72,6 +72,9 @@ torture: prerequisites build ## N (200) switches and rollbacks under mixed load,
 
 torture-wire: prerequisites build ## every kind of traffic × everything that may happen, each cell held to its promise
 	@go run ./e2e/torturewire -bin $(BIN) $(TORTURE)
+
+upgrade: prerequisites build ## upgrade the ambassador under 64 clients and 8 WebSockets; nothing may be lost
+	@go run ./e2e/upgrade -bin $(BIN)
 
 bench-deploy: prerequisites build ## deploy and rollback times beside Docker's own
 	@go run ./e2e/benchdeploy -bin $(BIN)

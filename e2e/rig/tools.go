@@ -92,15 +92,23 @@ func Product(t TB) string {
 	return mustTool(t, productTool())
 }
 
-// Prepare builds every tool of the tests that is not in the cache, and reports
-// each to w. `make test` runs it first, so that no test's time limit pays for it.
+// Prepare builds every tool of the tests that is not in the cache, and the root
+// file system with systemd, and reports each to w. `make test` runs it first, so that no test's time limit pays for it.
 func Prepare(ctx context.Context, w io.Writer) error {
 	for _, t := range []tool{testProgramTool(), registryTool(), runcTool(), composeTool(), dockerTool()} {
 		if err := prepare(ctx, w, t); err != nil {
 			return err
 		}
 	}
-	return nil
+	if os.Geteuid() != 0 {
+		return nil // the tests that need it say so
+	}
+	path, err := systemdRoot(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "rig: systemd in %s\n", path)
+	return err
 }
 
 // PrepareLint builds the linter, which is the formatter too, and returns its folder.
