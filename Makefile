@@ -22,10 +22,14 @@ UNIT = $$(go list ./... | grep -v '^$(MODULE)/e2e')
 LINT = "$$(go run ./e2e/prepare -lint)/golangci-lint"
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help demo build test race e2e fuzz lint fmt tidy check torture torture-wire upgrade bench-deploy bench-ambassador prerequisites rig
+=======
+.PHONY: help demo build test race e2e fuzz lint fmt tidy check torture torture-wire bench-deploy bench-ambassador prerequisites rig conformance
+>>>>>>> c37e864 (e2e/conformance: hold the ambassador against HTTP's rules, and mend what it found)
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
 
 demo: prerequisites build ## deploy, break, roll back and revert under load on this machine's engine
 	@go run ./e2e/demo -bin $(BIN)
@@ -82,6 +86,10 @@ bench-deploy: prerequisites build ## deploy and rollback times beside Docker's o
 bench-ambassador: build ## CPU and memory of the ambassador beside HAProxy, nginx, Caddy and httputil
 	@.ci/prerequisites haproxy:haproxy nginx:nginx-light caddy:caddy wrk:wrk h2load:nghttp2-client taskset:util-linux
 	@go run ./e2e/benchambassador -bin $(BIN) -seconds $(BENCH_SECONDS)
+
+conformance: build ## hold the ambassador against HTTP's rules: h2spec, varnishtest, smuggling, other proxies, slow clients
+	@.ci/prerequisites varnishtest:varnish haproxy:haproxy nginx:nginx-light slowhttptest:slowhttptest
+	@go run ./e2e/conformance -bin $(BIN)
 
 prerequisites:
 	@.ci/prerequisites

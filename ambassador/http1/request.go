@@ -107,8 +107,8 @@ func (r *Request) requestLine(line []byte) error {
 		return refuse(400, "invalid request line")
 	}
 	for _, c := range target {
-		if c <= ' ' || c == 0x7f {
-			return refuse(400, "control character in the request target")
+		if c <= ' ' || c == 0x7f || c == '#' {
+			return refuse(400, "invalid character %q in the request target", c)
 		}
 	}
 	switch string(version) {
@@ -231,14 +231,60 @@ func (r *Request) absolute() error {
 	return nil
 }
 
+// checkHost checks the authority's form: a name or an address in brackets, and
+// a port (RFC 9110 §7.2, RFC 3986 §3.2.2).
 func (r *Request) checkHost() error {
-	for _, c := range r.Host {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case strings.IndexByte("-._~:[]%!$&'()*+;=", c) >= 0:
-		default:
-			return refuse(400, "invalid Host %q", r.Host)
-		}
+	name, port := splitPort(r.Host)
+	if !isHostName(name) || !isPort(port) {
+		return refuse(400, "invalid Host %q", r.Host)
 	}
 	return nil
+}
+
+// splitPort cuts a port off, its colon included.
+func splitPort(host []byte) (name, port []byte) {
+	if len(host) > 0 && host[0] == '[' {
+		if i := bytes.IndexByte(host, ']'); i > 0 {
+			return host[:i+1], host[i+1:]
+		}
+		return nil, host
+	}
+	if i := bytes.IndexByte(host, ':'); i >= 0 {
+		return host[:i], host[i:]
+	}
+	return host, nil
+}
+
+func isHostName(name []byte) bool {
+	if len(name) > 1 && name[0] == '[' {
+		return bytes.IndexFunc(name[1:len(name)-1], func(c rune) bool {
+			return c != ':' && c != '.' && (c > 0x7f || !isTokenByte(byte(c)))
+		}) < 0
+	}
+	for _, c := range name {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case strings.IndexByte("-._~%!$&'()*+;=", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// isPort accepts none, an empty one (RFC 3986 §3.2.3), and up to 65535.
+func isPort(port []byte) bool {
+	if len(port) == 0 {
+		return true
+	}
+	n := 0
+	for _, c := range port[1:] {
+		if c < '0' || c > '9' {
+			return false
+		}
+		if n = n*10 + int(c-'0'); n > 65535 {
+			return false
+		}
+	}
+	return port[0] == ':'
 }

@@ -62,6 +62,20 @@ func composeTool() tool {
 	}
 }
 
+// h2specTool is a judge of HTTP/2 servers.
+func h2specTool() tool {
+	return tool{
+		name: "h2spec", module: "e2e/tools/h2spec", sources: []string{"go.mod", "go.sum"},
+		packages: []string{"github.com/summerwind/h2spec/cmd/h2spec"},
+	}
+}
+
+// H2spec is the folder with the program h2spec.
+func H2spec(t TB) string {
+	t.Helper()
+	return mustTool(t, h2specTool())
+}
+
 func lintTool() tool {
 	return tool{
 		name: "lint", module: "e2e/tools/lint", sources: []string{"go.mod", "go.sum"},
