@@ -22,11 +22,8 @@ UNIT = $$(go list ./... | grep -v '^$(MODULE)/e2e')
 LINT = "$$(go run ./e2e/prepare -lint)/golangci-lint"
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help demo build test race e2e fuzz lint fmt tidy check torture torture-wire upgrade bench-deploy bench-ambassador prerequisites rig
-=======
-.PHONY: help demo build test race e2e fuzz lint fmt tidy check torture torture-wire bench-deploy bench-ambassador prerequisites rig conformance
->>>>>>> c37e864 (e2e/conformance: hold the ambassador against HTTP's rules, and mend what it found)
+# Every target is a command; none makes a file of its name.
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
