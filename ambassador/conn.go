@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/remorahq/remora/ambassador/http1"
+	"github.com/remorahq/remora/ambassador/proxyproto"
 	"github.com/remorahq/remora/ambassador/sni"
 	"github.com/remorahq/remora/internal/traffic"
 )
@@ -43,8 +44,11 @@ type conn struct {
 	// comes from; empty where none was asked for.
 	authority string
 	passes    *sni.Hello // of a connection that is passed through
-	peer      netip.Addr
-	br        *bufio.Reader // nil while idle, as desk is
+	// peer is the client's address: the connection's peer, or who that says by a
+	// PROXY header, which is proxied.
+	peer    netip.Addr
+	proxied *proxyproto.Header
+	br      *bufio.Reader // nil while idle, as desk is
 	*desk
 	rd      ride
 	readBy  time.Time // the read deadline that is set
@@ -152,6 +156,9 @@ func (wk *Worker) newConn(c *net.TCPConn, key traffic.ListenerKey, protocol traf
 // serve serves the connection to its end.
 func (k *conn) serve() {
 	defer k.close()
+	if !k.unwrap() {
+		return
+	}
 	switch k.protocol {
 	case traffic.TCP:
 		k.tunnel()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/remorahq/remora/ambassador/http1"
 	"github.com/remorahq/remora/ambassador/tunnel"
+	"github.com/remorahq/remora/internal/traffic"
 )
 
 const (
@@ -68,6 +69,9 @@ func (k *conn) speaksFirst() (server, client bool) {
 	if err != nil {
 		return false, true
 	}
+	if rv.spec.ProxyProtocol != 0 {
+		return true, false // we do, with its header
+	}
 	sv, port := rv.sv, rv.spec.Port
 	for _, p := range sv.spec.ServerFirst {
 		server = server || p == port
@@ -97,7 +101,7 @@ func (k *conn) eager() bool {
 		}
 		port := rv.spec.Port
 		d := rv.sv.decide(&w)
-		up := k.dialDecided(d, port)
+		up := k.dialDecided(d, &rv.spec)
 		if up == nil {
 			if k.hears(goneEvery) || k.gone() {
 				return false
@@ -116,6 +120,11 @@ func (k *conn) eager() bool {
 			up.drop()
 			return false
 		}
+		if k.wk.admit(&w, rv) != nil {
+			up.drop()
+			k.reset()
+			return true
+		}
 		cl, ok := k.wk.claim(d, port, true)
 		if !ok {
 			up.drop()
@@ -132,11 +141,11 @@ func (k *conn) eager() bool {
 
 // dialDecided dials the endpoint that was decided on, or returns nil. Its
 // failure is noted by the attempt that follows the client's first byte.
-func (k *conn) dialDecided(d decision, port uint16) *upstream {
+func (k *conn) dialDecided(d decision, r *traffic.Route) *upstream {
 	if d.ev == nil {
 		return nil
 	}
-	up, err := k.dialFor(d.ev.ep, port)
+	up, err := k.dialFor(d.ev.ep, r)
 	if err != nil {
 		return nil
 	}
@@ -214,7 +223,7 @@ func (k *conn) tunnel() {
 			k.reset()
 			return
 		}
-		up, err := k.dialFor(cl.ep, cl.port)
+		up, err := k.dialFor(cl.ep, &w.route.spec)
 		if err != nil {
 			ep := cl.ep
 			cl.rel.connectErrors.Add(1)

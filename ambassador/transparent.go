@@ -56,12 +56,23 @@ func (e *endpoint) wayTo(client netip.Addr) (netip.Addr, bool) {
 	return to, ok
 }
 
-// dialFor connects to an endpoint's port for a tunnel's client.
-func (k *conn) dialFor(ep *endpoint, port uint16) (*upstream, error) {
-	if up := k.dialAsClient(ep, port); up != nil {
-		return up, nil
+// dialFor connects to the port of a route at an endpoint for a tunnel's client.
+// A container that gets a PROXY header expects it from us and not from the
+// client.
+func (k *conn) dialFor(ep *endpoint, r *traffic.Route) (*upstream, error) {
+	if r.ProxyProtocol == 0 {
+		if up := k.dialAsClient(ep, r.Port); up != nil {
+			return up, nil
+		}
 	}
-	return ep.dial(port)
+	up, err := ep.dial(r.Port)
+	if err == nil {
+		err = k.introduce(up, r.ProxyProtocol)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return up, nil
 }
 
 // dialAsClient connects from the client's address, or returns nil.
