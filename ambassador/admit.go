@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/remorahq/remora/ambassador/page"
 	"github.com/remorahq/remora/ambassador/sni"
 	"github.com/remorahq/remora/internal/traffic"
 )
@@ -56,9 +57,6 @@ type asker interface {
 // when endpoints took too long to connect, which may be a busy host's fault.
 const slowLimit = 3 * time.Second
 
-// errUnreached says that every endpoint was tried.
-var errUnreached = &refusal{status: 502, text: "remora: no instance could be reached"}
-
 // failed notes an endpoint that could not be connected to.
 func (w *want) failed(ep *endpoint, err error) {
 	if w.since.IsZero() {
@@ -77,17 +75,6 @@ func (w *want) again(err error) bool {
 	w.tried, w.slow = w.tried[:0], false
 	return true
 }
-
-// refusal is why a request is not sent.
-type refusal struct {
-	status     int
-	text       string
-	retryAfter int // seconds
-	// fields are raw header lines for the answer, each with its CRLF.
-	fields []byte
-}
-
-func (r *refusal) Error() string { return r.text }
 
 // leftError says that the client has left.
 type leftError struct{}
@@ -168,13 +155,6 @@ func (w *want) resolve(v *view) (*routeView, error) {
 // forget lets go of the view: what lasts must not keep a former table.
 func (w *want) forget() { w.view, w.route = nil, nil }
 
-// Why a request leads nowhere.
-var (
-	errUnpublished = &refusal{status: 503, text: "remora: nothing is published here any more"}
-	errNoRoute     = &refusal{status: 404, text: "remora: no route leads from this host and path"}
-	errNoService   = &refusal{status: 503, text: "remora: the route's service is not there", retryAfter: 5}
-)
-
 // admit is asked once for every request and tunnel, after its route was found
 // and before a release is claimed for it; an error is a [*refusal].
 func (wk *Worker) admit(w *want, rv *routeView) error {
@@ -201,9 +181,9 @@ func (sv *serviceView) decide(w *want) decision {
 	chosen := sv.choose(w)
 	switch {
 	case sv.spec.Maintenance:
-		return decision{err: &refusal{status: 503, text: "remora: under maintenance", retryAfter: 30}}
+		return decision{err: sv.maintenance(time.Now())}
 	case chosen == nil:
-		return decision{err: &refusal{status: 503, text: "remora: no release is active yet", retryAfter: 5}}
+		return decision{err: refuse(page.NoRelease)}
 	case sv.spec.Hold:
 		return decision{why: "the service is being replaced"}
 	}
@@ -225,7 +205,7 @@ func (sv *serviceView) decide(w *want) decision {
 	if len(w.tried) > 0 {
 		return decision{err: errUnreached}
 	}
-	return decision{err: &refusal{status: 503, text: "remora: no instance is running", retryAfter: 1}}
+	return decision{err: refuse(page.NoInstance)}
 }
 
 // spill leads to the standby, or waits until it runs.
@@ -252,12 +232,12 @@ const goneEvery = 250 * time.Millisecond
 func (h *holding) wait(wk *Worker, v *view, sv *serviceView, w *want, woken <-chan struct{}, why string) error {
 	left := sv.spec.HoldFor - time.Since(w.arrived)
 	if left <= 0 {
-		return &refusal{status: 503, text: "remora: waited " + sv.spec.HoldFor.String() + ": " + why, retryAfter: 5}
+		return &refusal{code: page.Held, text: "This service did not answer within " + sv.spec.HoldFor.String() + "."}
 	}
 	if h.svc == nil {
 		if sv.svc.held.Add(1) > maxHeld(sv.spec) {
 			sv.svc.held.Add(-1)
-			return &refusal{status: 503, text: "remora: too many requests wait: " + why, retryAfter: 5}
+			return refuse(page.TooManyHeld)
 		}
 		h.svc = sv.svc
 		if sv.svc.held.Load() == 1 {
@@ -273,7 +253,7 @@ func (h *holding) wait(wk *Worker, v *view, sv *serviceView, w *want, woken <-ch
 	case <-woken:
 	case <-v.superseded:
 	case <-wk.stopping:
-		return &refusal{status: 503, text: "remora: stopping", retryAfter: 5}
+		return refuse(page.Stopping)
 	case <-h.timer.C:
 		if w.by.gone() {
 			return leftError{}

@@ -246,7 +246,7 @@ func TestOneBadListenerDoesNotTakeOthersDown(t *testing.T) {
 		t.Errorf("the taken port is not told: %+v", ack.Failures)
 	}
 	connect(t, port).want("GET", get("/"), 200, "v1")
-	connect(t, port).want("GET", get("/gone"), 503, "remora: the route's service is not there")
+	connect(t, port).want("GET", get("/gone"), 503, "503 Not available")
 	// The port becomes free: the listener is opened by itself.
 	if err := taken.Close(); err != nil {
 		t.Fatal(err)

@@ -366,9 +366,14 @@ func (k *conn) one() bool {
 		k.tunnel() // what looks like HTTP but is not may be another protocol
 		return false
 	}
-	_ = k.write(http1.AppendAnswer(nil, http1.Answer{Status: bad.Status, Text: "remora: " + bad.Reason}))
-	k.linger()
+	k.turnAway(refuseHTTP(bad))
 	return false
+}
+
+// turnAway answers a request that was not read.
+func (k *conn) turnAway(r *refusal) {
+	_ = k.write(http1.AppendAnswer(nil, r.http1(r.page(nil, ""))))
+	k.linger()
 }
 
 // linger makes the connection end so that the client still reads what was

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/remorahq/remora/ambassador/http1"
+	"github.com/remorahq/remora/ambassador/page"
 )
 
 // An exchange is one request and its response. What may be sent again follows
@@ -224,7 +225,7 @@ func (x *exchange) takeSmallBody() error {
 
 func (x *exchange) refuseBody(err error) bool {
 	if bad, ok := errors.AsType[*http1.Error](err); ok {
-		x.answer(&refusal{status: bad.Status, text: "remora: " + bad.Reason}, false)
+		x.answer(refuseHTTP(bad), false)
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		x.answer(errNoBody, false)
 	}
@@ -251,11 +252,11 @@ func (x *exchange) keepAlive() bool {
 // answer writes a response of our own.
 func (x *exchange) answer(r *refusal, keep bool) bool {
 	keep = keep && x.keepAlive()
-	x.verdict.status, x.verdict.why, x.verdict.ours = r.status, r.text, true
-	b := http1.AppendAnswer(nil, http1.Answer{
-		Status: r.status, Text: r.text, RetryAfter: r.retryAfter, Fields: r.fields, Extra: x.extra,
-		KeepAlive: keep, Head: x.k.req.Method == "HEAD",
-	})
+	p := r.page(x.k.field("accept"), page.URL(x.k.secure, x.k.req.Host, x.k.req.Path))
+	x.verdict.status, x.verdict.why, x.verdict.ours = p.Status, string(r.reason()), true
+	a := r.http1(p)
+	a.Extra, a.KeepAlive, a.Head = x.extra, keep, x.k.req.Method == "HEAD"
+	b := http1.AppendAnswer(nil, a)
 	x.verdict.bytesOut += int64(len(b))
 	if err := x.k.write(b); err != nil {
 		return false
@@ -290,14 +291,6 @@ func (x *exchange) giveUp(out outcome) bool {
 	}
 	return x.answer(errNoAnswer, keep)
 }
-
-// Why a request that was taken gets no answer of an instance.
-var (
-	errNoBody    = &refusal{status: 408, text: "remora: the request's body did not come"}
-	errKickedOut = &refusal{status: 504, text: "remora: the release ended before it answered"}
-	errNotHTTP   = &refusal{status: 502, text: "remora: the instance's answer is not valid HTTP"}
-	errNoAnswer  = &refusal{status: 502, text: "remora: the instance closed the connection without an answer"}
-)
 
 // attempt sends the request to the claimed endpoint and serves its response.
 func (x *exchange) attempt() outcome {

@@ -172,7 +172,7 @@ func TestLostAnswer(t *testing.T) {
 		}
 	})
 	r.put(table(port, traffic.Detect, "v1", rel("v1", traffic.Active, drops)))
-	connect(t, port).want("POST", post, 502, "remora: the instance closed the connection")
+	connect(t, port).want("POST", post, 502, "502 No answer")
 	if posts.Load() != 1 {
 		t.Errorf("the POST was sent %d times", posts.Load())
 	}
@@ -408,7 +408,7 @@ func TestHold(t *testing.T) {
 	if rl := rep.Services[0].Releases[0]; rl.RequestsDrained || rl.Inflight != 1 {
 		t.Errorf("in flight before the hold: %+v", rl)
 	}
-	connect(t, port).want("GET", get("/"), 503, "remora: too many requests wait")
+	connect(t, port).want("GET", get("/"), 503, "503 Being replaced\n\nThis service is being replaced, and too many")
 	_ = left.c.Close()
 	r.await("the client that left", func(rep traffic.Report) bool { return rep.Services[0].Held == 2 })
 	close(a.slow)
@@ -501,14 +501,14 @@ func TestStates(t *testing.T) {
 	port := freePort(t)
 	a := startBackend(t, "v1")
 	c := connect503(t, r, port, func(tb *traffic.Table) { tb.Services[0].Active = "" })
-	c("remora: no release is active yet")
+	c("503 Starting")
 	c = connect503(t, r, port, func(tb *traffic.Table) { tb.Services[0].Maintenance = true })
-	c("remora: under maintenance")
+	c("503 Under maintenance")
 	c = connect503(t, r, port, func(tb *traffic.Table) {
 		tb.Services[0].Releases = []traffic.Release{rel("v1", traffic.Active, a)}
 		tb.Services[0].Releases[0].Endpoints[0].Down = true
 	})
-	c("remora: no instance is running")
+	c("503 Not running")
 }
 
 func connect503(t *testing.T, r *rig, port uint16, change func(*traffic.Table)) func(string) {

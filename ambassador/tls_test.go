@@ -103,7 +103,7 @@ func TestTLSServesByServerName(t *testing.T) {
 		t.Error("TLS 1.1 was taken")
 	}
 	c := connect(t, r.port)
-	c.want(http.MethodGet, get("/"), 400, "remora: this port takes https only")
+	c.want(http.MethodGet, get("/"), 400, "400 https only")
 }
 
 // TestTLSBrokenCertificateIsOneNamesTrouble: a certificate that is missing, one
@@ -169,13 +169,13 @@ func TestTLSClientCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	shut.want(http.MethodGet, "GET / HTTP/1.1\r\nHost: shut.test\r\n\r\n", 200, "b 0")
-	shut.want(http.MethodGet, "GET / HTTP/1.1\r\nHost: open.test\r\n\r\n", 421, "remora: this host name asks for another")
+	shut.want(http.MethodGet, "GET / HTTP/1.1\r\nHost: open.test\r\n\r\n", 421, "421 Wrong connection")
 	open, _, err := r.dial(r.config("open.test"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	open.want(http.MethodGet, "GET / HTTP/1.1\r\nHost: open.test\r\n\r\n", 200, "b 0")
-	open.want(http.MethodGet, "GET / HTTP/1.1\r\nHost: Shut.test.:443\r\n\r\n", 421, "remora: this host name asks for another")
+	open.want(http.MethodGet, "GET / HTTP/1.1\r\nHost: Shut.test.:443\r\n\r\n", 421, "421 Wrong connection")
 }
 
 // TestTLSTicketsAreOfOneName: a session of one name is not resumed for another,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/remorahq/remora/ambassador/http1"
+	"github.com/remorahq/remora/ambassador/page"
 	"github.com/remorahq/remora/ambassador/sni"
 )
 
@@ -51,8 +52,7 @@ func (k *conn) noHello(hello sni.Hello, err error) {
 	k.wk.log.Debug("tls: no ClientHello", "port", k.key.Port, "err", err)
 	switch {
 	case errors.Is(err, sni.ErrNotTLS) && http1.Detect(hello.Raw) == http1.RequestLine:
-		_ = k.write(http1.AppendAnswer(nil, http1.Answer{Status: 400, Text: "remora: this port takes https only"}))
-		k.linger()
+		k.turnAway(refuse(page.PlainOnTLS))
 	case errors.Is(err, sni.ErrMalformed), errors.Is(err, sni.ErrTooLong):
 		k.alert(alertDecodeError)
 	}

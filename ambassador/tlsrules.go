@@ -5,11 +5,12 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/remorahq/remora/ambassador/page"
 	"github.com/remorahq/remora/internal/traffic"
 )
 
 // errMisdirected refuses a Host that the connection's handshake was not for.
-var errMisdirected = &refusal{status: 421, text: "remora: this host name asks for another client certificate than this connection's"}
+var errMisdirected = refuse(page.Misdirected)
 
 // misdirected refuses a request over TLS for a host name that asks for other
 // clients than the name that the handshake was for (RFC 9110 §15.5.20): who
@@ -38,13 +39,13 @@ func (w *want) redirected(rv *routeView, trusted bool) error {
 	}
 	host := string(traffic.AppendHost(nil, w.host))
 	if host == "" {
-		return &refusal{status: 400, text: "remora: this route is served over https, and the request names no host"}
+		return &refusal{code: page.BadRequest, text: "This address is served over https, and the request names no host."}
 	}
 	if port != 443 {
 		host += ":" + strconv.Itoa(int(port))
 	}
 	return &refusal{
-		status: 308, text: "remora: this route is served over https",
+		code:   page.HTTPSOnly,
 		fields: []byte("Location: https://" + host + string(w.target) + "\r\n"),
 	}
 }

@@ -11,7 +11,7 @@ type verdict struct {
 	attempts int
 	status   int    // of the answer, 0 without one
 	ours     bool   // the answer is our own, and why says its reason
-	why      string // a constant, or a refusal's text
+	why      string // a page.Code
 	// bytesIn went to instances and bytesOut to the client, heads included.
 	bytesIn, bytesOut int64
 	// arrived is when the request's first byte came, sent when the last attempt

@@ -232,16 +232,14 @@ func dropFromResponse(name []byte) bool {
 	return false
 }
 
-// Answer is a whole response of our own with a line of plain text.
+// Answer is a whole response of our own.
 type Answer struct {
 	Status int
-	Text   string
-	// RetryAfter is in seconds, none when 0.
-	RetryAfter int
-	// Fields and Extra are raw header lines to add, each with its CRLF.
+	Body   []byte
+	// Fields and Extra are raw header lines, each with its CRLF.
 	Fields, Extra []byte
 	KeepAlive     bool
-	// Head leaves the text out.
+	// Head leaves the body out.
 	Head bool
 }
 
@@ -250,31 +248,39 @@ func AppendAnswer(dst []byte, a Answer) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(a.Status), 10)
 	dst = append(append(dst, ' '), reason(a.Status)...)
-	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"...)
-	if a.RetryAfter > 0 {
-		dst = strconv.AppendInt(append(dst, "Retry-After: "...), int64(a.RetryAfter), 10)
-		dst = append(dst, "\r\n"...)
-	}
+	dst = append(dst, "\r\n"...)
 	dst = append(append(dst, a.Fields...), a.Extra...)
 	if !a.KeepAlive {
 		dst = append(dst, "Connection: close\r\n"...)
 	}
-	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(a.Text)+1), 10)
+	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(a.Body)), 10)
 	dst = append(dst, "\r\n\r\n"...)
 	if a.Head {
 		return dst
 	}
-	return append(append(dst, a.Text...), '\n')
+	return append(dst, a.Body...)
 }
 
 func reason(status int) string {
 	switch status {
+	case 308:
+		return "Permanent Redirect"
 	case 400:
 		return "Bad Request"
+	case 403:
+		return "Forbidden"
 	case 404:
 		return "Not Found"
 	case 408:
 		return "Request Timeout"
+	case 413:
+		return "Content Too Large"
+	case 414:
+		return "URI Too Long"
+	case 421:
+		return "Misdirected Request"
+	case 429:
+		return "Too Many Requests"
 	case 431:
 		return "Request Header Fields Too Large"
 	case 501:

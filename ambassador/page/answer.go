@@ -148,12 +148,13 @@ var policy = func() string {
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }()
 
+var escape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
+
 func htmlBody(r Reason, a Answer) []byte {
 	var b strings.Builder
-	esc := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
 	part := func(before, s, after string) {
 		if s != "" {
-			b.WriteString(before + esc.Replace(s) + after + "\n")
+			b.WriteString(before + escape.Replace(s) + after + "\n")
 		}
 	}
 	b.WriteString("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<meta name=\"robots\" content=\"noindex\">\n")

@@ -103,7 +103,7 @@ func TestForms(t *testing.T) {
 			}
 		},
 		"*/*": func(t *testing.T, p Page) {
-			want := "503 Under maintenance\n\nBack at <b>six</b> & \"sharp\".\nThe team[2J\nThis service is under maintenance.\nCome back later.\n\n" +
+			want := "503 Under maintenance\n\nBack at <b>six</b> & \"sharp\".\nThe team[2J\nThis service is being worked on.\nCome back later.\n\n" +
 				"Reason: maintenance\nOperator: remora explain https://shop.example.com/cart\n"
 			if string(p.Body) != want {
 				t.Errorf("got %q", p.Body)

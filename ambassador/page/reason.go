@@ -76,7 +76,7 @@ var table = []Reason{
 	{Held, 503, "Being replaced", "This service is being replaced, and that takes longer than usual.", tryAgain, "The request waited for hold_requests. " + status, 5},
 	{TooManyHeld, 503, "Being replaced", "This service is being replaced, and too many wait for it already.", tryAgain, "As many requests wait as may. " + status, 5},
 	{Stopping, 503, "Restarting", "This server is restarting.", tryAgain, "The ambassador is being stopped.", 5},
-	{Maintenance, 503, "Under maintenance", "This service is under maintenance.", "Come back later.", "`remora maintenance APP off` ends it.", 60},
+	{Maintenance, 503, "Under maintenance", "This service is being worked on.", "Come back later.", "`remora maintenance APP off` ends it.", 60},
 	{Denied, 403, "Not allowed", "This address is not open to you.", "Use the network from which it may be used, or ask who runs it.", "The client's address is not in the route's allow list.", 0},
 	{RateLimited, 429, "Too many requests", "Your address sends more requests than are taken.", "Slow down, and try again in a moment.", "The route has a rate for each client address.", 1},
 	{Busy, 503, "Too busy", "As many requests are being served as can be.", tryAgain, "The route's max_connections is reached.", 1},

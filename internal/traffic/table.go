@@ -228,6 +228,9 @@ type Service struct {
 	// Maintenance answers 503 to all, with Notice for people where it is set.
 	Maintenance bool   `json:"maintenance,omitempty"`
 	Notice      string `json:"notice,omitempty"`
+	// MaintenanceUntil is when it is meant to end, for Retry-After; the agent
+	// ends it.
+	MaintenanceUntil time.Time `json:"maintenanceUntil,omitzero"`
 	// Split gives a share of new requests to another release; nil gives all to
 	// Active.
 	Split *Split `json:"split,omitempty"`
