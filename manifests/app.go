@@ -155,6 +155,8 @@ type Route struct {
 	Target    uint16   `json:"target"`
 	App       string   `json:"app,omitempty"`
 	Access
+	// TLS is nil for a route that is plain only.
+	TLS *RouteTLS `json:"tls,omitempty"`
 }
 
 // Probe is the ambassador's own check of a service.

@@ -38,7 +38,7 @@ func DefaultHost() Host {
 		State:       "/var/lib/remora",
 		Run:         "/run/remora",
 		Poll:        Duration(30 * time.Second),
-		Ambassador:  HostAmbassador{HTTP: []uint16{80}},
+		Ambassador:  HostAmbassador{HTTP: []uint16{80}, HTTPS: []uint16{443}},
 		Log:         HostLog{Format: "text", Level: "info"},
 		StopRespect: Duration(15 * time.Minute),
 	}

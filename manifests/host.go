@@ -94,6 +94,8 @@ type HostAmbassador struct {
 	Mode string `yaml:"mode" json:"mode"`
 	// HTTP are the entry points of host-name routes; default [80].
 	HTTP []uint16 `yaml:"http" json:"http"`
+	// HTTPS are the entry points of host-name routes with TLS; default [443].
+	HTTPS []uint16 `yaml:"https" json:"https"`
 	// TrustedProxies are addresses and prefixes of peers whose X-Forwarded-* and
 	// Forwarded fields are kept and added to; default none.
 	TrustedProxies []string `yaml:"trusted_proxies" json:"trustedProxies,omitempty"`
@@ -104,9 +106,9 @@ type HostAmbassador struct {
 	User string `yaml:"user" json:"user,omitempty"`
 	// Names is "proxied" (service addresses) or "direct" (the engine's own
 	// aliases) for all services of the host; default proxied where permitted.
-	Names  string         `yaml:"names" json:"names,omitempty"`
-	ACME   map[string]any `yaml:"acme" json:"-"`
-	Limits HostLimits     `yaml:"limits" json:"limits,omitzero"`
+	Names  string     `yaml:"names" json:"names,omitempty"`
+	ACME   HostACME   `yaml:"acme" json:"acme,omitzero"`
+	Limits HostLimits `yaml:"limits" json:"limits,omitzero"`
 }
 
 // HostLimits bound what clients may cost the host, on every port. Zero is the
@@ -195,6 +197,9 @@ type Policy struct {
 	Digests      *bool    `yaml:"require_digests" json:"requireDigests,omitempty"`
 	// OOM allows oom_kill_disable and a negative oom_score_adj.
 	OOM *bool `yaml:"oom" json:"oom,omitempty"`
+	// Certificates are patterns of host files that routes may name as cert, key
+	// and client_ca; folders allow what is in them.
+	Certificates []string `yaml:"certificates" json:"certificates,omitempty"`
 	// Annotations are patterns of keys; the engine hands annotations to its
 	// runtime, which takes some of them as orders.
 	Annotations []string `yaml:"annotations" json:"annotations,omitempty"`

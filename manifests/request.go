@@ -36,6 +36,10 @@ type LoadRequest struct {
 	CPUs    int          `json:"cpus"`
 	// HTTP are the host's entry points for routes by host name.
 	HTTP []uint16 `json:"http,omitempty"`
+	// HTTPS are those with TLS, and ACMEShared says that automatic certificates
+	// lie where all hosts find them.
+	HTTPS      []uint16 `json:"https,omitempty"`
+	ACMEShared bool     `json:"acmeShared,omitempty"`
 }
 
 // LoadResult is the loader's answer, as JSON on its standard output.

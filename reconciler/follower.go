@@ -274,6 +274,7 @@ func (f *follower) request(env string, rev status.Revision) manifests.LoadReques
 		Root: rev.Folder, Path: f.src.Path, Environment: env, Bare: f.bare(), Patterns: f.src.Apps,
 		Source: f.src.Name, Host: h.Name, Labels: h.Labels, Vars: h.Vars, Primary: f.r.primary(f.src.Name, env),
 		Policy: f.r.cfg.Policy(f.src.Name), Live: rev.Live, Standby: h.Standby, CPUs: runtime.NumCPU(), HTTP: h.Ambassador.HTTP,
+		HTTPS: h.Ambassador.HTTPS, ACMEShared: h.Ambassador.ACME.Shared != "",
 	}
 }
 

@@ -44,6 +44,7 @@ func (w *worker) input(app manifests.App, p *prepared, rev status.Revision) plan
 	in := plan.Input{
 		App: app, Ledger: w.app, Images: p.images, Containers: w.r.world.all(), Networks: p.networks, Volumes: p.volumes,
 		Key: w.r.key, ID: newID(), Revision: rev.String(), Now: w.r.now(), HTTP: w.r.cfg.Host.Ambassador.HTTP,
+		HTTPS:  w.r.cfg.Host.Ambassador.HTTPS,
 		Direct: w.r.direct(),
 	}
 	w.r.host.read(func(h *ledger.Host) { in.Host = *h })

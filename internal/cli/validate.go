@@ -113,7 +113,7 @@ func (v *validation) requests(dir string) ([]manifests.LoadRequest, error) {
 	root, env, app := v.place(full)
 	req := manifests.LoadRequest{
 		Root: root, Path: v.path, Source: "validate", Host: v.host, Labels: v.labels, Primary: true,
-		CPUs: runtime.NumCPU(), HTTP: []uint16{80}, Policy: manifests.Policy{Preset: orElse(v.policy, manifests.PresetStrict)},
+		CPUs: runtime.NumCPU(), HTTP: []uint16{80}, HTTPS: []uint16{443}, Policy: manifests.Policy{Preset: orElse(v.policy, manifests.PresetStrict)},
 	}
 	if root == "" {
 		req.Root, req.Bare, req.Live, req.Environment = full, true, true, filepath.Base(full)

@@ -38,6 +38,7 @@ func (j *judge) endpoints(s *manifests.Service, http []uint16) {
 	}
 	for i, r := range s.Routes {
 		field := fmt.Sprintf("x-remora.routes[%d]", i)
+		j.certificates(field+".tls", r.TLS)
 		if r.Published != 0 {
 			j.port(field+".published", r.Published)
 			continue

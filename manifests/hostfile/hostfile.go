@@ -116,7 +116,6 @@ func (p *parser) refuse(host *manifests.Host) {
 	later("consul", len(host.Consul) > 0)
 	later("notify", host.Notify != nil)
 	later("audit", len(host.Audit) > 0)
-	later("ambassador.acme", len(host.Ambassador.ACME) > 0)
 	later("api.listen", host.API.Listen != "")
 	later("api.tls", len(host.API.TLS) > 0)
 	later("api.tokens", host.API.Tokens != nil)
@@ -144,6 +143,8 @@ func (p *parser) check(host *manifests.Host) {
 		p.fail("ambassador.trusted_proxies", err.Error(), "such as 10.0.0.0/8 or 192.0.2.7")
 	}
 	p.limits(&host.Ambassador.Limits)
+	p.entryPoints(&host.Ambassador)
+	p.acme(&host.Ambassador.ACME)
 	if host.Poll < 0 || host.StopRespect < 0 {
 		p.fail("poll", "a duration is negative", "")
 	}

@@ -33,9 +33,10 @@ policy:
   registries: [registry.example.com]
   binds: [/srv]
   privileged: false
+  certificates: [/etc/ssl/shop]
 network_pool: 10.99.0.0/16
 poll: 1m
-ambassador: {mode: external, http: [80, 8080], limits: {header: 5s, body_rate: 100, idle: 1m, per_client: 200}}
+ambassador: {mode: external, http: [80, 8080], https: [443, 8443], acme: {email: ops@example.com, directory: "https://ca.test/dir", ca_file: /etc/ca.pem, challenges: [http-01], shared: /mnt/acme}, limits: {header: 5s, body_rate: 100, idle: 1m, per_client: 200}}
 standby: {for: 0s}
 api: {metrics: "127.0.0.1:9631"}
 log: {format: json, level: debug}
@@ -59,9 +60,11 @@ func TestParse(t *testing.T) {
 		},
 		{Name: "local", Folder: "/srv/apps", Path: "environments", Timeout: manifests.DefaultGitTimeout},
 	}
-	want.Policy = manifests.Policy{Preset: "strict", Registries: []string{"registry.example.com"}, Binds: []string{"/srv"}, Privileged: &no}
+	want.Policy = manifests.Policy{Preset: "strict", Registries: []string{"registry.example.com"}, Binds: []string{"/srv"}, Privileged: &no, Certificates: []string{"/etc/ssl/shop"}}
 	want.NetworkPool, want.Poll = "10.99.0.0/16", manifests.Duration(time.Minute)
-	want.Ambassador = manifests.HostAmbassador{Mode: "external", HTTP: []uint16{80, 8080}, Limits: manifests.HostLimits{
+	want.Ambassador = manifests.HostAmbassador{Mode: "external", HTTP: []uint16{80, 8080}, HTTPS: []uint16{443, 8443}, ACME: manifests.HostACME{
+		Email: "ops@example.com", Directory: "https://ca.test/dir", CAFile: "/etc/ca.pem", Challenges: []string{"http-01"}, Shared: "/mnt/acme",
+	}, Limits: manifests.HostLimits{
 		Header: manifests.Duration(5 * time.Second), BodyRate: 100, Idle: manifests.Duration(time.Minute), PerClient: 200,
 	}}
 	want.Standby = &manifests.HostStandby{}
@@ -128,6 +131,14 @@ func TestErrors(t *testing.T) {
 			"version: 1\nsources:\n  - {name: a, url: a, environments: [x, y]}\n  - {name: b, url: b, environments: [z, y]}\n",
 			[]string{"4:41: sources[1].environments[1]: environment \"y\" is followed from source a already"},
 		},
+		"acme": {
+			"version: 1\nambassador:\n  https: [443, 80]\n  acme:\n    directory: http://ca.test\n    ca_file: ca.pem\n    challenges: [dns-01]\n    shared: mnt\n",
+			[]string{
+				"3:3: ambassador.https: port 80 is in `http`, too", "5:5: ambassador.acme.directory: \"http://ca.test\" is no https URL",
+				"ambassador.acme.challenges[0]: \"dns-01\" is not known; one of: http-01, tls-alpn-01",
+				"ambassador.acme.ca_file: \"ca.pem\" is no absolute path", "ambassador.acme.shared: \"mnt\" is no absolute path",
+			},
+		},
 		"sources": {
 			"version: 1\nsources:\n  - {url: a}\n  - {name: a, url: b, folder: c, environments: [e]}\n  - {name: a, url: b, environments: [e]}\n",
 			[]string{"3:5: sources[0]: a source has no name", "3:5: sources[0]: no environment", "4:5: sources[1]: a source has either", "5:6: sources[2].name: the name \"a\" is used twice"},
@@ -149,7 +160,7 @@ func TestErrors(t *testing.T) {
 
 func TestLater(t *testing.T) {
 	data := "version: 1\nconsul: {address: x}\nsecrets: {age_key: x}\noverlap: {reserve: 1}\nnotify: [x]\naudit: {sink: x}\n" +
-		"ambassador: {acme: {email: x}}\napi: {listen: ':1', tls: {cert: x}, tokens: [x]}\n" +
+		"api: {listen: ':1', tls: {cert: x}, tokens: [x]}\n" +
 		"sources: [{name: a, folder: /a, verify: {signers: x}}]\n"
 	_, diags := hostfile.Parse(file, []byte(data), nil, nil)
 	var got []string
@@ -160,7 +171,7 @@ func TestLater(t *testing.T) {
 		got = append(got, d.Field)
 	}
 	want := []string{
-		"secrets", "overlap", "consul", "notify", "audit", "ambassador.acme", "api.listen", "api.tls",
+		"secrets", "overlap", "consul", "notify", "audit", "api.listen", "api.tls",
 		"api.tokens", "sources[0].verify",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

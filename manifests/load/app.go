@@ -94,7 +94,7 @@ func (a *app) convert(project *types.Project) *manifests.App {
 	}
 	c := converter{app: a, project: project, out: out}
 	c.run()
-	for _, v := range policy.JudgeApp(a.req.Policy, out, a.repo.root, a.req.HTTP) {
+	for _, v := range policy.JudgeApp(a.req.Policy, out, a.repo.root, slices.Concat(a.req.HTTP, a.req.HTTPS)) {
 		a.add(manifests.Diagnostic{
 			Field: v.Field, Value: v.Value, Reason: status.PolicyDenied, Message: v.Message,
 			Remedy: v.Remedy(),

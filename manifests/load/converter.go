@@ -53,6 +53,7 @@ func (c *converter) run() {
 	c.names()
 	c.rollout()
 	c.conflicts()
+	c.serverNames()
 	c.networks()
 	c.volumes()
 	c.positions()

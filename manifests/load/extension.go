@@ -159,9 +159,7 @@ func (a *app) route(path string, v any) manifests.Route {
 		l := object{app: a, path: path, data: map[string]any{"listen": s}, used: map[string]bool{}}
 		r.Listen = append(r.Listen, l.port("listen"))
 	}
-	if tls, ok := o.get("tls"); ok && tls != "off" && tls != false {
-		a.later(o.at("tls"), "write `tls: off`; TLS may end in the container behind a published port")
-	}
+	r.TLS = a.routeTLS(o)
 	r.Access = a.access(o, r.App)
 	o.later("proxy_protocol")
 	o.done()
@@ -178,7 +176,9 @@ func (a *app) checkRoute(path string, r manifests.Route) {
 		a.fail(path, "write `host:` or `published:`", "the route says neither for which host name nor on which port")
 	case r.Published != 0 && (r.Host != "" || r.Path != "" || r.Listen != nil):
 		a.fail(path, "write two routes", "`published` does not go with `host`, `path` and `listen`")
-	case r.Published != 0:
+	}
+	a.checkTLS(path, r)
+	if r.Published != 0 {
 		return
 	}
 	if r.App == "tcp" {

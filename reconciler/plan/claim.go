@@ -21,11 +21,18 @@ type claim struct {
 	ip      string // of a port; empty for all
 	udp     bool
 	route   bool
+	// tls says that it is for TLS clients, name that it is a server name with
+	// what becomes of it: several apps may have it if that is the same.
+	tls  bool
+	name string
 }
+
+// entries are the host's entry points for routes by name.
+type entries struct{ http, https []uint16 }
 
 // claims are all that an app claims: its project's name, the host's ports and
 // routes by name.
-func claims(app manifests.App, http []uint16) []claim {
+func claims(app manifests.App, at entries) []claim {
 	out := []claim{{key: "project/" + app.Project}}
 	for i := range app.Services {
 		s := &app.Services[i]
@@ -35,7 +42,7 @@ func claims(app manifests.App, http []uint16) []claim {
 			}
 		}
 		for _, r := range s.Routes {
-			out = append(out, routeClaims(s.Name, r, http)...)
+			out = append(out, routeClaims(app.ID()+"/"+s.Name, s.Name, r, at)...)
 		}
 	}
 	return out
@@ -44,7 +51,7 @@ func claims(app manifests.App, http []uint16) []claim {
 // Claims returns the keys of [ledger.Host.Claims] that the app needs.
 func Claims(in Input) []string {
 	var keys []string
-	for _, c := range claims(in.App, in.HTTP) {
+	for _, c := range claims(in.App, entries{in.HTTP, in.HTTPS}) {
 		keys = append(keys, c.key)
 	}
 	slices.Sort(keys)
@@ -68,24 +75,25 @@ func portClaim(service, ip string, port uint16, protocol string) claim {
 	return c
 }
 
-func routeClaims(service string, r manifests.Route, http []uint16) []claim {
+// routeClaims are what a route of a service claims; full is the service's name
+// in the table.
+func routeClaims(full, service string, r manifests.Route, at entries) []claim {
 	if r.Published != 0 {
 		return []claim{portClaim(service, "", r.Published, "tcp")}
 	}
 	var out []claim
-	for _, port := range entryPoints(r, http) {
-		key := fmt.Sprintf("route/:%d/%s/%s", port, strings.ToLower(r.Host), strings.TrimPrefix(r.Path, "/"))
+	host, path := strings.ToLower(r.Host), strings.TrimPrefix(r.Path, "/")
+	plain, secure := r.EntryPoints(at.http, at.https)
+	for _, port := range plain {
+		key := fmt.Sprintf("route/:%d/%s/%s", port, host, path)
 		out = append(out, claim{key: key, service: service, port: port, route: true})
 	}
-	return out
-}
-
-// entryPoints are the ports of the host that a route by name listens on.
-func entryPoints(r manifests.Route, http []uint16) []uint16 {
-	if len(r.Listen) > 0 {
-		return r.Listen
+	for _, port := range secure {
+		out = append(out,
+			claim{key: fmt.Sprintf("tls/:%d/%s/%s", port, host, path), service: service, port: port, route: true, tls: true},
+			claim{key: fmt.Sprintf("name/:%d/%s/%s", port, host, handshake(full, r)), service: service, port: port, route: true, tls: true, name: host})
 	}
-	return http
+	return out
 }
 
 // nameConflict stops where another app has the project's name.
@@ -103,10 +111,10 @@ func (p *planner) nameConflict() *Held {
 
 // conflict stops where another app, or another service, has a port or a route.
 func (p *planner) conflict() *Held {
-	mine := claims(p.App, p.HTTP)
+	mine := claims(p.App, entries{p.HTTP, p.HTTPS})
 	for i, c := range mine {
 		for _, other := range mine[:i] {
-			if other.service != c.service && clash(c, other) {
+			if (other.service != c.service || other.tls != c.tls) && clash(c, other) {
 				return conflictHeld(c, "service "+other.service+" of this app")
 			}
 		}
@@ -136,6 +144,13 @@ func (p *planner) chosen(c claim) string {
 
 func conflictHeld(c claim, owner string) *Held {
 	_, what, _ := strings.Cut(c.key, "/")
+	if c.name != "" {
+		return &Held{
+			Reason: status.RouteConflict, Service: c.service,
+			Message: fmt.Sprintf("server name %s on port %d has other TLS in %s than in %s", c.name, c.port, owner, c.service),
+			Remedy:  "write the same `tls:` for all routes of the name",
+		}
+	}
 	if c.route {
 		return &Held{
 			Reason: status.RouteConflict, Service: c.service,
@@ -157,6 +172,12 @@ func clash(a, b claim) bool {
 		return false
 	}
 	switch {
+	case a.tls != b.tls:
+		return true // a port takes plain clients or TLS
+	case a.name != "" && b.name != "":
+		return a.name == b.name && a.key != b.key
+	case a.name != "" || b.name != "":
+		return false
 	case a.route && b.route:
 		return a.key == b.key
 	case a.route:
@@ -170,12 +191,16 @@ func clash(a, b claim) bool {
 // parseClaim reads a key of [ledger.Host.Claims].
 func parseClaim(key string) claim {
 	kind, rest, _ := strings.Cut(key, "/")
-	c := claim{key: key, route: kind == "route"}
+	c := claim{key: key, route: kind == "route" || kind == "tls" || kind == "name", tls: kind == "tls" || kind == "name"}
 	if kind == "project" {
 		return c
 	}
 	if c.route {
-		rest, _, _ = strings.Cut(rest, "/")
+		var host string
+		rest, host, _ = strings.Cut(rest, "/")
+		if kind == "name" {
+			c.name, _, _ = strings.Cut(host, "/")
+		}
 	}
 	rest, c.udp = strings.CutSuffix(rest, "/udp")
 	i := strings.LastIndexByte(rest, ':')
@@ -193,7 +218,7 @@ func parseClaim(key string) claim {
 // or as entry points of its routes, sorted.
 func Ports(in Input) []uint16 {
 	var ports []uint16
-	for _, c := range claims(in.App, in.HTTP) {
+	for _, c := range claims(in.App, entries{in.HTTP, in.HTTPS}) {
 		if c.port != 0 && !c.udp {
 			ports = append(ports, c.port)
 		}

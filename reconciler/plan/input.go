@@ -31,6 +31,8 @@ type Input struct {
 	Now      time.Time
 	// HTTP are the host's entry points for routes by host name.
 	HTTP []uint16
+	// HTTPS are those with TLS.
+	HTTPS []uint16
 	// Direct says that this host has no service addresses: the engine's own
 	// names serve.
 	Direct bool

@@ -35,16 +35,26 @@ func (b *tableBuilder) routes(app, name string, s *manifests.Service) {
 		if route.Path == "/" {
 			route.Path = ""
 		}
-		for _, c := range routeClaims(s.Name, r, b.HTTP) {
-			if !b.owns(app, c.key) {
-				continue
+		for _, c := range routeClaims(app+"/"+s.Name, s.Name, r, entries{b.HTTP, b.HTTPS}) {
+			if b.owns(app, c.key) {
+				b.route(app, c, route, r)
 			}
-			p := protocol(r.App)
-			if c.route {
-				p = traffic.HTTP
-			}
-			b.listen(app, traffic.ListenerKey{Port: c.port}, p, route)
 		}
+	}
+}
+
+// route adds a route to what it claimed.
+func (b *tableBuilder) route(app string, c claim, route traffic.Route, r manifests.Route) {
+	key := traffic.ListenerKey{Port: c.port}
+	switch {
+	case c.name != "": // comes with its route
+	case c.tls, !c.route && r.TLS != nil:
+		b.secure(app, c.port, route, r)
+	case c.route:
+		b.redirect(&route, r)
+		b.listen(app, key, traffic.HTTP, route)
+	default:
+		b.listen(app, key, protocol(r.App), route)
 	}
 }
 

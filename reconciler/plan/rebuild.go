@@ -349,13 +349,19 @@ func RebuildHost(containers []engine.Container, networks []engine.Network, table
 
 // rebuildListener reads from a listener who has its address, port and routes.
 func rebuildListener(h *ledger.Host, l traffic.Listener) {
+	kind := "route"
+	if l.Protocol == traffic.TLS {
+		kind = "tls"
+		rebuildNames(h, l)
+	}
 	for _, r := range l.Routes {
 		app := r.Service[:max(0, strings.LastIndexByte(r.Service, '/'))]
 		switch {
+		case r.Service == acmeService:
 		case l.Namespace != "":
 			record(h, l.Namespace, l.Address, "service/"+r.Service)
 		case r.Host != "":
-			h.Claims["route/:"+strconv.Itoa(int(l.Port))+"/"+r.Host+"/"+strings.TrimPrefix(r.Path, "/")] = app
+			h.Claims[kind+"/:"+strconv.Itoa(int(l.Port))+"/"+r.Host+"/"+strings.TrimPrefix(r.Path, "/")] = app
 		case l.Port >= firstPort && l.Port < firstPort+portCount:
 			h.Ports[r.Service+"/"+strconv.Itoa(int(r.Port))] = l.Port
 		default:

@@ -19,7 +19,13 @@ type TableInput struct {
 	EngineStart string
 	// HTTP are the host's entry points for routes by host name.
 	HTTP []uint16
-	Host ledger.Host
+	// HTTPS are those with TLS.
+	HTTPS []uint16
+	// ACME is where challenges for automatic certificates are answered, and Ready
+	// says whether the ambassador has a certificate; nil is none.
+	ACME  ACME
+	Ready func(certificate string) bool
+	Host  ledger.Host
 	// Trusted are the peers whose word about clients is believed.
 	Trusted []netip.Prefix
 	// Limits bound what clients may cost the host.
@@ -100,12 +106,14 @@ func inForce(app ledger.App, name string) *ledger.Release {
 // alone. Its generation is left to the caller.
 func Table(in TableInput) traffic.Table {
 	b := &tableBuilder{TableInput: in, byKey: map[traffic.ListenerKey]*traffic.Listener{}, spaces: map[string]string{}}
+	b.challenges()
 	for _, id := range slices.Sorted(maps.Keys(in.Apps)) {
 		b.app(id, in.Apps[id])
 	}
 	t := traffic.Table{Version: traffic.FormatVersion, BootID: in.BootID, EngineStart: in.EngineStart, Services: b.services, TrustedProxies: in.Trusted, Limits: in.Limits}
 	for _, l := range b.byKey {
 		slices.SortFunc(l.Routes, compareRoutes)
+		slices.SortFunc(l.TLS, compareNames)
 		t.Listeners = append(t.Listeners, *l)
 	}
 	slices.SortFunc(t.Listeners, compareListeners)
@@ -195,10 +203,13 @@ func (b *tableBuilder) listen(owner string, key traffic.ListenerKey, p traffic.P
 		l = &traffic.Listener{ListenerKey: key, Protocol: p, Owner: owner}
 		b.byKey[key] = l
 	}
+	if (l.Protocol == traffic.TLS) != (p == traffic.TLS) {
+		return // a port takes plain clients or TLS; who comes second is held back
+	}
 	if slices.ContainsFunc(l.Routes, func(o traffic.Route) bool { return o.Host == r.Host && o.Path == r.Path }) {
 		return
 	}
-	if r.Host == "" && r.Path == "" {
+	if r.Host == "" && r.Path == "" || l.Owner == acmeService {
 		l.Owner = owner // the catch-all is the port's own
 	}
 	if l.Protocol != p {
