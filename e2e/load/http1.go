@@ -95,11 +95,24 @@ func (h *http1) request(id string, body []byte) error {
 	fmt.Fprintf(&h.out, "%s %s HTTP/1.1\r\nHost: load\r\nX-Request-ID: %s\r\n", h.method(), h.Path, id)
 	switch {
 	case h.bodiless():
-		h.out.WriteString("\r\n")
 	case h.Kind == Chunked:
-		return h.inChunks(body)
+		h.out.WriteString("Transfer-Encoding: chunked\r\n")
 	default:
-		fmt.Fprintf(&h.out, "Content-Length: %d\r\n\r\n%s", len(body), body)
+		fmt.Fprintf(&h.out, "Content-Length: %d\r\n", len(body))
+	}
+	h.out.WriteString("\r\n")
+	for part := range slices.Chunk(body, piece) {
+		if err := h.pause(); err != nil {
+			return err
+		}
+		if h.Kind == Chunked {
+			fmt.Fprintf(&h.out, "%x\r\n%s\r\n", len(part), part)
+		} else {
+			h.out.Write(part)
+		}
+	}
+	if h.Kind == Chunked {
+		h.out.WriteString("0\r\n\r\n")
 	}
 	return h.flush()
 }
@@ -110,22 +123,19 @@ func (h *http1) flush() error {
 	return err
 }
 
-// piece is the size of a chunk.
+// piece is what of a body goes out between two pauses, and a chunk's size.
 const piece = 4 << 10
 
-func (h *http1) inChunks(body []byte) error {
-	h.out.WriteString("Transfer-Encoding: chunked\r\n\r\n")
-	for chunk := range slices.Chunk(body, piece) {
-		if h.Pause > 0 {
-			if err := h.flush(); err != nil {
-				return err
-			}
-			time.Sleep(h.Pause) // the upload is to last
-		}
-		fmt.Fprintf(&h.out, "%x\r\n%s\r\n", len(chunk), chunk)
+// pause sends what is ready and waits, where the upload is to last.
+func (h *http1) pause() error {
+	if h.Pause == 0 {
+		return nil
 	}
-	h.out.WriteString("0\r\n\r\n")
-	return h.flush()
+	if err := h.flush(); err != nil {
+		return err
+	}
+	time.Sleep(h.Pause)
+	return nil
 }
 
 // answer is what the backend's echo and upload say.

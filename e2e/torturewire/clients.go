@@ -1,19 +1,13 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
 	"github.com/remorahq/remora/e2e/load"
 	"github.com/remorahq/remora/e2e/wire"
 )
-
-func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	return (&net.Dialer{}).DialContext(ctx, network, addr)
-}
 
 // slowAnswer is what the slow temper takes for an answer by itself.
 const slowAnswer = 5 * time.Second
@@ -29,8 +23,10 @@ func groups(kinds []wire.Kind, p ports) []load.Group {
 		{Kind: load.Get, Addr: slow, Conns: 2, Rate: 1, Own: slowAnswer},
 		{Kind: load.Post, Addr: web, Conns: 18, Rate: 850},
 		{Kind: load.Post, Addr: slow, Conns: 2, Rate: 1, Own: slowAnswer},
-		{Kind: load.Put, Addr: web, Conns: 3, Rate: 40},
-		{Kind: load.Upload, Addr: web, Conns: 3, Rate: 30, Size: 256 << 10},
+		{Kind: load.Put, Addr: web, Conns: 2, Rate: 30},
+		{Kind: load.Put, Addr: web, Conns: 2, Rate: 20, Pause: 3 * time.Millisecond},
+		{Kind: load.Upload, Addr: web, Conns: 2, Rate: 20, Size: 256 << 10},
+		{Kind: load.Upload, Addr: web, Conns: 3, Rate: 15, Size: 256 << 10, Pause: 2 * time.Millisecond},
 		{Kind: load.Chunked, Addr: web, Conns: 4, Rate: 30, Pause: 3 * time.Millisecond},
 		{Kind: load.Events, Addr: web, Conns: 6, Rate: 10},
 		{Kind: load.Poll, Addr: web, Conns: 8, Rate: 12},

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -52,7 +53,7 @@ func kinds() []wire.Kind {
 }
 
 func events() []wire.Event {
-	return slices.DeleteFunc(wire.Events(), func(e wire.Event) bool { return e == wire.Canary || e == wire.Agent })
+	return slices.DeleteFunc(wire.Events(), func(e wire.Event) bool { return e == wire.Canary })
 }
 
 // chooser reads a list of names, in lower case, with hyphens for spaces.
@@ -125,8 +126,14 @@ func (s settings) event(t rig.TB, e wire.Event) (dir string) {
 	sc := &scope{TB: t}
 	defer sc.end()
 	dir = filepath.Join(root, slug(e))
+	d := time.Duration(s.seconds * float64(time.Second))
+	if e == wire.Agent {
+		st := newAgentStage(sc, s.bin, dir)
+		st.torture(e, groups(s.kinds, st.ports), d, st.happen)
+		return dir
+	}
 	st := newStage(sc, s.bin, dir, webFor(e))
-	st.torture(e, groups(s.kinds, st.ports), time.Duration(s.seconds*float64(time.Second)))
+	st.torture(e, groups(s.kinds, st.ports), d, func(ctx context.Context) { st.happen(ctx, e) })
 	return dir
 }
 

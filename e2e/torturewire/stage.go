@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/remorahq/remora/e2e/load"
 	"github.com/remorahq/remora/e2e/proxy"
 	"github.com/remorahq/remora/e2e/rig"
 	"github.com/remorahq/remora/e2e/wire"
@@ -18,16 +16,13 @@ import (
 // stage is one ambassador with its backends, for one event. It plays the agent:
 // it belongs to one goroutine.
 type stage struct {
-	tb        rig.TB
+	ground
 	program   string // the backends'
-	collector *rig.Collector
 	proxy     *proxy.Proxy
 	ports     ports
-	dir       string // of the run's logs
-	subnet    byte   // 127.subnet.x.y are the backends' addresses
-	hosts     int    // backends so far
+	subnet    byte // 127.subnet.x.y are the backends' addresses
+	hosts     int  // backends so far
 	addresses int
-	incidents []wire.Incident
 
 	web, slow, stranger *service
 }
@@ -36,11 +31,9 @@ type stage struct {
 type ports struct{ http, tcp, greet, grpc, slow int }
 
 func newStage(tb rig.TB, bin, dir string, web *service) *stage {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		tb.Fatalf("make folder of the logs: %v", err)
-	}
 	st := &stage{
-		tb: tb, dir: dir, program: rig.TestProgram(tb), collector: rig.StartCollector(tb, "127.0.0.1"), subnet: byte(64 + os.Getpid()%128),
+		ground:  ground{tb: tb, dir: dir, dial: new(net.Dialer).DialContext, collector: rig.StartCollector(tb, "127.0.0.1")},
+		program: rig.TestProgram(tb), subnet: byte(64 + os.Getpid()%128),
 		proxy: proxy.Start(tb, bin, proxy.Options{}),
 		ports: ports{rig.FreePort(tb), rig.FreePort(tb), rig.FreePort(tb), rig.FreePort(tb), rig.FreePort(tb)},
 		web:   web, slow: &service{name: "slow", temper: "slow", size: 2}, stranger: &service{name: wire.Stranger, size: 2},
@@ -49,6 +42,7 @@ func newStage(tb rig.TB, bin, dir string, web *service) *stage {
 		st.promote(s, st.warm(s), 0, 0)
 	}
 	st.put()
+	st.direct = netip.AddrPortFrom(st.run(control, "graceful", st.address()).addr, httpPort).String()
 	return st
 }
 
@@ -93,62 +87,4 @@ func (st *stage) until(what string, ok func(traffic.Report) bool) {
 		}
 		return nil
 	})
-}
-
-// incident notes that something happened from begin until now.
-func (st *stage) incident(what wire.Event, begin time.Time, instances ...string) {
-	st.incidents = append(st.incidents, wire.Incident{What: what, Begin: begin, End: time.Now(), Instances: instances})
-}
-
-// rest lets the load go on for a while; false says that ctx has ended.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// torture has an event happen under load for a time, and writes down what the
-// judge needs.
-func (st *stage) torture(e wire.Event, groups []load.Group, d time.Duration) {
-	alone := st.run("control", "graceful", st.address())
-	direct := load.Group{Kind: load.Get, Addr: netip.AddrPortFrom(alone.addr, httpPort).String(), Conns: 8, Rate: 80}
-	control := load.Start(st.tb, dial, filepath.Join(st.dir, wire.ControlFile), direct)
-	clients := load.Start(st.tb, dial, filepath.Join(st.dir, wire.ClientsFile), groups...)
-	ctx, cancel := context.WithTimeout(st.tb.Context(), d)
-	defer cancel()
-	st.happen(ctx, e)
-	for _, l := range []*load.Load{clients, control} {
-		if err := l.Stop(); err != nil {
-			st.tb.Fatalf("load: %v", err)
-		}
-	}
-	if err := wire.Save(st.dir, e, st.account(), st.incidents); err != nil {
-		st.tb.Fatalf("keep the backends' account: %v", err)
-	}
-}
-
-// account is the backends', once all of it has come in, without the program
-// that is no backend.
-func (st *stage) account() []rig.Entry {
-	last := -1
-	rig.Eventually(st.tb, 10*time.Second, "the backends' account to be complete", func() error {
-		n := len(st.collector.Entries())
-		defer func() { last = n }()
-		if n != last {
-			return errors.New("entries still come")
-		}
-		return nil
-	})
-	var out []rig.Entry
-	for _, e := range st.collector.Entries() {
-		if e.Version != "control" {
-			out = append(out, e)
-		}
-	}
-	return out
 }
