@@ -43,9 +43,9 @@ func (st *stage) event(e wire.Event) (once func(n int), pause func(n int) time.D
 	case wire.KeepAlive:
 		return func(int) {}, every(time.Second) // the backends see to it
 	case wire.Upgrade:
-		return st.upgrade, every(time.Second)
+		return st.upgrade, every(2 * time.Second)
 	case wire.Crash:
-		return st.crash, every(1500 * time.Millisecond)
+		return st.crash, func(n int) time.Duration { return min(crashes, time.Second+time.Duration(n)*crashes) }
 	}
 	st.tb.Fatalf("the event %q is not built", e)
 	return nil, nil
@@ -215,6 +215,15 @@ func (st *stage) settle(addr netip.Addr) {
 	st.put()
 }
 
+// The ambassador's own figures: how many predecessors it lets live, how long
+// one too many says goodbye, and how long a worker has to live for its death to
+// be no habit, in which case it is restarted later each time.
+const (
+	maxDraining = 4
+	goodbye     = 30 * time.Second
+	crashes     = 5500 * time.Millisecond
+)
+
 // upgrade starts another worker, and switches and retires while its
 // predecessors drain.
 func (st *stage) upgrade(n int) {
@@ -223,6 +232,9 @@ func (st *stage) upgrade(n int) {
 		st.tb.Fatalf("upgrade: %v", err)
 	}
 	st.incident(wire.Upgrade, begin)
+	if n >= maxDraining {
+		st.incidents = append(st.incidents, wire.Incident{What: wire.Outnumbered, Begin: begin, End: time.Now().Add(goodbye)})
+	}
 	if n%2 == 1 {
 		st.promote(st.web, st.warm(st.web), 0, 0)
 		st.put()

@@ -62,6 +62,10 @@ const (
 	Agent     Event = "agent SIGKILL"    // the agent dies, on a real engine
 )
 
+// Outnumbered is an incident and no row: an upgrade that makes one predecessor
+// too many, so that the oldest ends what it still has.
+const Outnumbered Event = "outnumbered"
+
 // Events are all rows.
 func Events() []Event {
 	return []Event{Switch, Rollback, Canary, Deadline, Kill, Pause, Reuse, KeepAlive, Upgrade, Crash, Agent}

@@ -53,7 +53,7 @@ func Legend() [][2]string {
 	return [][2]string{
 		{"all", "every request is answered, rightly and once"},
 		{"whole", "every stream goes on to its own end where it began"},
-		{"stays", "every connection stays with its release until its client closes it"},
+		{"stays", "every connection stays with its release until its client closes it; at an upgrade only the fifth predecessor of a worker says goodbye to what it still has, as at the drain deadline"},
 		{"replayed", "every request is answered: what was under way is sent again to another instance or release"},
 		{"504", "answered, or 504 when it was under way at the deadline"},
 		{"502", "answered, or 502 when it was under way on the instance that died; PUT that fits the replay buffer is replayed"},
@@ -66,7 +66,7 @@ func Legend() [][2]string {
 		{"held", "answered, by another instance or when the frozen one goes on"},
 		{"waits", "what goes on with the frozen instance waits for it and loses nothing"},
 		{"announced", "every request is answered; `Connection: close` or GOAWAY tells a client to come to the successor"},
-		{"lost if open", "connections that were open end, with what was under way on them; every one made from then on is answered within 300 ms"},
+		{"lost if open", "connections that were open end, with what was under way on them; every one made from then on is answered within 300 ms (of a worker that lived for 5 s; one that dies on and on is restarted ever later)"},
 		{"as those", "by turns as at the drain deadline and as when an instance dies; never another container's answer"},
 	}
 }
@@ -168,14 +168,19 @@ func frozen(k Kind) Promise {
 	return p
 }
 
+// upgrade also allows the end of what the predecessor too many still has.
 func upgrade(k Kind) Promise {
 	p := nothing(k)
+	for _, e := range deadline(k).other {
+		e.at, e.session = Outnumbered, true
+		p.other = append(p.other, e)
+	}
 	if k == WebSocket || k == TCP {
 		return p
 	}
 	p.Word, p.closing = "announced", true
 	if k == GRPC {
-		p.other = []exception{{causes: []load.Cause{load.GoAway}, at: Upgrade, session: true}}
+		p.other = append(p.other, exception{causes: []load.Cause{load.GoAway}, at: Upgrade, session: true})
 	}
 	return p
 }
