@@ -29,14 +29,14 @@ type benchCase struct {
 
 func allCases() []benchCase {
 	noTCP := []string{"nginx", "caddy", "httputil"} // nginx's stream module is a package of its own
-	noTLS := []string{"httputil", ours}             // ours: not in this version
+	noTLS := []string{"httputil"}
 	return []benchCase{
 		{name: "small64", unit: "request", load: wrk(64, "http", "/")},
 		{name: "small512", unit: "request", load: wrk(512, "http", "/")},
 		{name: "bulk1m", unit: "request", load: wrk(16, "http", "/large")},
 		{name: "post4k", unit: "request", load: wrk(64, "http", "/", post4k)},
 		{name: "tls64", unit: "request", load: wrk(64, "https", "/"), without: noTLS},
-		{name: "h2", unit: "request", load: h2load, without: noTLS},
+		{name: "h2", unit: "request", load: h2load, without: []string{"httputil", ours}},
 		{name: "tcp-small", unit: "exchange", load: own("pingpong", 64, (*peer).tcp), without: noTCP},
 		{name: "tcp-bulk", unit: "MiB", load: own("bulk", 8, (*peer).bulk), without: noTCP},
 		{name: "tcp-connect", unit: "connection", load: own("connect", 32, (*peer).tcp), without: noTCP},

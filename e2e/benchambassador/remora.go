@@ -24,7 +24,25 @@ func startRemora(t rig.TB, f *field, p *peer) {
 	command := func(name string, args ...string) *exec.Cmd { return pinned(f.cores.proxy, name, args...) }
 	amb := proxy.Start(t, f.bin, proxy.Options{Dir: p.Dir, Command: command})
 	p.process = amb.Process
+	f.giveCertificate(t, amb)
 	amb.Put(t, f.table(p))
+}
+
+// certificate is the name of the bench's certificate.
+const certificate = "bench"
+
+func (f *field) giveCertificate(t rig.TB, amb *proxy.Proxy) {
+	chain, err := os.ReadFile(f.chain)
+	if err != nil {
+		t.Fatalf("read certificate: %v", err)
+	}
+	key, err := os.ReadFile(f.key)
+	if err != nil {
+		t.Fatalf("read key: %v", err)
+	}
+	if err := amb.Client.PutCertificates(t.Context(), []traffic.Certificate{{Name: certificate, Chain: chain, Key: key}}); err != nil {
+		t.Fatalf("put certificate: %v", err)
+	}
 }
 
 // table leads to the backends by routes of a host with a few of them.
@@ -34,11 +52,13 @@ func (f *field) table(p *peer) traffic.Table {
 	for i := range 20 { // a table with some names in it
 		web.Routes = append(web.Routes, traffic.Route{Host: fmt.Sprintf("app%d.example.com", i), Service: service, Port: uint16(f.Backend)})
 	}
+	secure := proxy.Listener(p.TLS, traffic.TLS, service, f.Backend)
+	secure.TLS = []traffic.ServerName{{Certificate: certificate}}
 	return traffic.Table{
 		AccessLog: traffic.AccessLog{Format: "json"},
 		Services:  []traffic.Service{proxy.Service(service), proxy.Service(tunnels)},
 		Listeners: []traffic.Listener{
-			web,
+			web, secure,
 			proxy.Listener(p.TCP, traffic.TCP, tunnels, f.Echo),
 			proxy.Listener(p.Bulk, traffic.TCP, tunnels, f.Source),
 		},

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/remorahq/remora/e2e/conformance/smuggling"
 	"github.com/remorahq/remora/e2e/proxy"
@@ -18,6 +19,7 @@ type field struct {
 	raw         int // leads to rawListener, whose bytes a test says
 	scripted    int // leads to script, where varnishtest listens
 	script      int
+	proxied     int // leads to script, for peers that send a PROXY header
 	rawListener net.Listener
 }
 
@@ -36,15 +38,17 @@ func newField(t rig.TB, bin string) *field {
 	t.Cleanup(func() { _ = l.Close() })
 	f := &field{
 		ambassador: proxy.Start(t, bin, proxy.Options{}), backend: b, rawListener: l,
-		http: rig.FreePort(t), raw: rig.FreePort(t), scripted: rig.FreePort(t), script: rig.FreePort(t),
+		http: rig.FreePort(t), raw: rig.FreePort(t), scripted: rig.FreePort(t), script: rig.FreePort(t), proxied: rig.FreePort(t),
 	}
 	web, raw, script := "test/app/web", "test/app/raw", "test/app/script"
+	proxied := proxy.Listener(f.proxied, traffic.HTTP, script, f.script)
+	proxied.ProxyFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	f.ambassador.Put(t, traffic.Table{
 		Services: []traffic.Service{proxy.Service(web), proxy.Service(raw), proxy.Service(script)},
 		Listeners: []traffic.Listener{
 			proxy.Listener(f.http, traffic.HTTP, web, b.Port()),
 			proxy.Listener(f.raw, traffic.HTTP, raw, l.Addr().(*net.TCPAddr).Port),
-			proxy.Listener(f.scripted, traffic.HTTP, script, f.script),
+			proxy.Listener(f.scripted, traffic.HTTP, script, f.script), proxied,
 		},
 	})
 	return f

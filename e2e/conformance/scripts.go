@@ -15,7 +15,8 @@ import (
 var scripts embed.FS
 
 // runScripts runs each script of vtc/ under varnishtest, with an ambassador of
-// its own: ${http} is where it listens, and ${script} the port that it leads to.
+// its own: ${http} is where it listens, ${proxied} where it takes PROXY headers,
+// and ${script} the port that both lead to.
 func runScripts(t rig.TB, s settings) score {
 	names, err := fs.Glob(scripts, "vtc/*.vtc")
 	if err != nil {
@@ -34,7 +35,8 @@ func runScripts(t rig.TB, s settings) score {
 		}
 		sc.total++
 		f := newField(t, s.bin)
-		out, err := exec.CommandContext(t.Context(), "varnishtest", "-t", "30", fmt.Sprintf("-Dhttp=%d", f.scripted), fmt.Sprintf("-Dscript=%d", f.script), path).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), "varnishtest", "-t", "30",
+			fmt.Sprintf("-Dhttp=%d", f.scripted), fmt.Sprintf("-Dproxied=%d", f.proxied), fmt.Sprintf("-Dscript=%d", f.script), path).CombinedOutput()
 		if err != nil {
 			t.Errorf("vtc: %s: %v\n%s", filepath.Base(name), err, out)
 			continue
