@@ -118,7 +118,7 @@ func (p *pin) take(ep *endpoint) *upstream {
 	switch {
 	case up == nil:
 		return nil
-	case !same || !quiet(up):
+	case !same || !up.quiet():
 		up.drop()
 		return nil
 	}

@@ -49,7 +49,9 @@ type exchange struct {
 	out     []byte     // the head for the next hop, and the body when it is small
 	body    http1.Body // of the request
 	reply   http1.Body // of the response
-	charged int64      // of the replay budget
+	room    []byte     // for the next piece of reply, of which got bytes came
+	got     int
+	charged int64 // of the replay budget
 	// streams says that the body is copied while the response is awaited;
 	// kept is what of it was sent so far, unless spilled.
 	streams bool
@@ -436,13 +438,13 @@ func (x *exchange) notSent(reused bool) outcome {
 // patiently repeats a read of the upstream that loses nothing when it times
 // out, until it ends, the client leaves or the drain's deadline comes. An
 // exchange that lasts is enlisted, so that the deadline finds it.
-func (x *exchange) patiently(read func() error) error {
+func (x *exchange) patiently(read func(*exchange) error) error {
 	for look := firstLook; ; look = min(4*look, lastLook) {
 		x.up.readDeadline(x.k.now, look)
 		if x.flight.kicked.Load() {
 			return errKicked
 		}
-		err := read()
+		err := read(x)
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
@@ -478,19 +480,27 @@ func (x *exchange) enlist() {
 }
 
 func (x *exchange) readResponse() (outcome, bool) {
-	err := x.patiently(func() error { return x.res.Read(x.ubr, x.k.req.Method) })
+	err := x.patiently((*exchange).readHead)
+	if err == nil {
+		return served, true
+	}
+	return failure(err), false
+}
+
+func (x *exchange) readHead() error { return x.res.Read(x.ubr, x.k.req.Method) }
+
+// failure is what an error before the answer means.
+func failure(err error) outcome {
 	var bad *http1.Error
 	switch {
-	case err == nil:
-		return served, true
 	case errors.Is(err, errKicked):
-		return kicked, false
+		return kicked
 	case errors.As(err, &leftError{}):
-		return deserted, false
+		return deserted
 	case errors.As(err, &bad), errors.Is(err, io.ErrUnexpectedEOF):
-		return invalid, false
+		return invalid
 	}
-	return unheard, false
+	return unheard
 }
 
 // interim passes an informational response on; HTTP/1.0 knows none.

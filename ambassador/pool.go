@@ -4,8 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -62,7 +60,7 @@ func (p *pool) get(now time.Time, limit time.Duration) *upstream {
 			return nil
 		}
 		idle := now.Sub(u.used)
-		open := limit == maxIdle && now.Sub(u.back) < unpeeked || quiet(u)
+		open := limit == maxIdle && now.Sub(u.back) < unpeeked || u.quiet()
 		switch {
 		case idle >= u.idle:
 		case !open:
@@ -165,16 +163,4 @@ func (e *endpoint) eachPool(f func(*pool)) {
 	for _, p := range pools {
 		f(p)
 	}
-}
-
-// quiet says that nothing waits to be read, not even an end.
-func quiet(u *upstream) bool {
-	ok := false
-	err := u.raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, e := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		ok = e == unix.EAGAIN
-		return true
-	})
-	return err == nil && ok
 }

@@ -68,7 +68,7 @@ func (x *exchange) copyResponse(head []byte, buf *buffer, chunked bool) error {
 	if x.res.Events {
 		x.becomeStream()
 	}
-	return x.copyBody(body, buf.b[:], chunked)
+	return x.copyBody(buf.b[:], chunked)
 }
 
 func (x *exchange) toClient(b []byte) error {
@@ -109,19 +109,23 @@ func (x *exchange) becomeStream() {
 	x.enlist()
 }
 
-func (x *exchange) copyBody(body *http1.Body, buf []byte, chunked bool) error {
-	const room, after = http1.ChunkRoom, http1.ChunkAfter
+// readPiece reads a piece of the reply.
+func (x *exchange) readPiece() (err error) {
+	x.got, err = x.reply.Read(x.room)
+	return err
+}
+
+func (x *exchange) copyBody(buf []byte, chunked bool) error {
+	x.room = buf[http1.ChunkRoom : len(buf)-http1.ChunkAfter]
+	defer func() { x.room = nil }()
 	for piece := 0; ; piece++ {
 		if piece == longAnswer {
 			x.enlist()
 		}
-		n := 0
-		err := x.patiently(func() (err error) {
-			n, err = body.Read(buf[room : len(buf)-after])
-			return err
-		})
-		if n > 0 {
-			b := buf[room : room+n]
+		x.got = 0
+		err := x.patiently((*exchange).readPiece)
+		if n := x.got; n > 0 {
+			b := x.room[:n]
 			if chunked {
 				b = http1.FrameChunk(buf, n)
 			}

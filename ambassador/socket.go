@@ -26,6 +26,18 @@ func recv(fd uintptr, p []byte) (int, error) {
 	}
 }
 
+// peek is recv of one byte, which stays.
+func peek(fd uintptr) error {
+	var b [1]byte
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+		if e != unix.EINTR {
+			_, err := received(int(n), e, 1)
+			return err
+		}
+	}
+}
+
 func received(n int, e unix.Errno, asked int) (int, error) {
 	switch {
 	case e == unix.EAGAIN:

@@ -27,6 +27,7 @@ type upstream struct {
 	n      int
 	err    error
 	step   func(fd uintptr) bool // exchangeBytes, bound once
+	look   func(fd uintptr)      // at what waits to be read
 }
 
 func newUpstream(c *net.TCPConn, p *pool, now time.Time) (*upstream, error) {
@@ -36,6 +37,7 @@ func newUpstream(c *net.TCPConn, p *pool, now time.Time) (*upstream, error) {
 	}
 	u := &upstream{TCPConn: c, raw: raw, pool: p, used: now, idle: maxIdle}
 	u.step = u.exchangeBytes
+	u.look = func(fd uintptr) { u.err = peek(fd) }
 	return u, nil
 }
 
@@ -89,6 +91,12 @@ func (u *upstream) writeRest() error {
 	n, err := u.Write(u.posted)
 	u.wrote += n
 	return err
+}
+
+// quiet says that nothing waits to be read, not even an end.
+func (u *upstream) quiet() bool {
+	err := u.raw.Control(u.look)
+	return err == nil && u.err == errAgain //nolint:errorlint // never wrapped
 }
 
 // readDeadline bounds reads to between least and five times as long from now:

@@ -1,0 +1,5 @@
+//go:build !race
+
+package ambassador
+
+const raceEnabled = false
