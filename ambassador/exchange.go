@@ -21,8 +21,6 @@ const (
 	replayLimit = 64 << 10
 	// replayBudget bounds what all requests keep together.
 	replayBudget = 64 << 20
-	// maxAttempts bounds how often a request is sent.
-	maxAttempts = 4
 	// firstLook is after how long a waiting exchange first looks whether its
 	// client left, and lastLook how long it pauses between looks at most.
 	firstLook = 20 * time.Millisecond
@@ -67,11 +65,12 @@ type exchange struct {
 	head []byte
 	// extra are raw header lines, each with its CRLF, that the response's head
 	// gets; they can be added to from admit to the answer.
-	extra   []byte
-	verdict verdict
-	pinned  bool // up is for this client only
-	fresh   bool // a kept connection was closed already: none is tried again
-	claim   claim
+	extra    []byte
+	verdict  verdict
+	pinned   bool // up is for this client only
+	declined bool // an answer was dropped already
+	fresh    bool // a kept connection was closed already: none is tried again
+	claim    claim
 }
 
 // outcome is how an attempt ended.
@@ -84,6 +83,7 @@ const (
 	unheard                 // sent, no answer
 	kicked                  // no answer by the drain's deadline
 	stale                   // a kept connection had been closed
+	declined                // the answer is not passed on: another instance is asked
 	deserted                // the client left
 	invalid                 // the answer was not HTTP
 )
@@ -122,7 +122,7 @@ func (k *conn) exchange() bool {
 			return false
 		case out == deserted:
 			return false
-		case (attempt < maxAttempts || out == unsent) && x.mayRepeat(out):
+		case x.repeats(out, attempt):
 			continue
 		}
 		return x.giveUp(out)
@@ -143,7 +143,7 @@ func (x *exchange) begin(k *conn) {
 		listener: k.key, host: r.Host, path: r.Path, target: r.Target, secure: k.secure, authority: k.authority, arrived: k.arrived,
 		client: k.peer, by: k, pinned: k.pin.ep, tried: x.want.tried[:0],
 	}
-	x.kept, x.lost, x.streams, x.fresh, x.charged = x.kept[:0], false, false, false, 0
+	x.kept, x.lost, x.streams, x.fresh, x.declined, x.charged = x.kept[:0], false, false, false, false, 0
 	r.Discard(k.br)
 	x.body.Reset(k.br, r.Length)
 }
@@ -269,17 +269,6 @@ func (x *exchange) answer(r *refusal, keep bool) bool {
 	return keep
 }
 
-// mayRepeat says whether the request may be sent again after an attempt.
-func (x *exchange) mayRepeat(out outcome) bool {
-	switch out {
-	case unsent:
-		return !x.lost
-	case unheard, kicked, stale:
-		return x.k.req.Idempotent() && !x.lost && x.k.req.Upgrade == ""
-	}
-	return false
-}
-
 func (x *exchange) giveUp(out outcome) bool {
 	x.claim.rel.errors5xx.Add(1)
 	keep := x.bodyRead()
@@ -315,7 +304,7 @@ func (x *exchange) attempt() outcome {
 		return stale
 	case out == unheard:
 		ep.answered(false)
-		if x.k.req.Idempotent() {
+		if x.replayable() {
 			x.want.tried = append(x.want.tried, ep)
 		}
 	}
@@ -329,13 +318,13 @@ func (x *exchange) connect(ep *endpoint) (up *upstream, reused bool, err error) 
 		x.pinned = true
 		return up, true, nil
 	}
-	limit := maxIdle
+	p, limit := ep.pool(x.claim.port), maxIdle
 	if x.pinned = x.k.req.Pins; x.pinned || x.fresh {
 		limit = 0 // authentication begins on a connection of its own
-	} else if !x.k.req.Idempotent() || x.streams || x.k.req.Upgrade != "" {
-		limit = justUsed
+	} else if !x.replayable() || x.streams {
+		limit = p.patience.young()
 	}
-	if up := ep.pool(x.claim.port).get(x.k.now, limit); up != nil {
+	if up := p.get(x.k.now, limit); up != nil {
 		return up, true, nil
 	}
 	up, err = ep.dial(x.claim.port)
@@ -413,6 +402,10 @@ func (x *exchange) send(reused bool) outcome {
 		rel.errors5xx.Add(1)
 	}
 	x.claim.ep.answered(true)
+	if x.asksElsewhere() {
+		x.want.tried = append(x.want.tried, x.claim.ep)
+		return declined
+	}
 	return x.respond()
 }
 

@@ -1,8 +1,8 @@
 package ambassador
 
 import (
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -10,14 +10,11 @@ const (
 	// maxIdle is how long an idle upstream connection is kept; some servers
 	// close theirs after 5 s.
 	maxIdle = 4 * time.Second
-	// justUsed is how long after it was last given out a connection counts as
+	// justUsed is, until more is known of the server, how long after it was last given out a connection counts as
 	// fresh. It is counted from then, before the server can have begun to count
 	// its own idle time, and not from its answer, which is read late on a busy
 	// machine.
 	justUsed = 5 * time.Millisecond
-	// impatient is the idle time of servers that close connections so early
-	// that even a fresh one is not safe to reuse for what cannot be sent again.
-	impatient = time.Second
 	// unpeeked is for how long after it came back a connection is taken without
 	// a look at it, for what can be sent again.
 	unpeeked = time.Millisecond
@@ -28,12 +25,11 @@ const (
 // pool holds the idle connections to one port of an endpoint, last in first
 // out.
 type pool struct {
-	port   uint16
-	mu     sync.Mutex
-	idle   []*upstream
-	closed bool
-	// hasty says that the server was seen to close a connection early.
-	hasty atomic.Bool
+	port     uint16
+	mu       sync.Mutex
+	idle     []*upstream
+	closed   bool
+	patience patience
 }
 
 func (e *endpoint) pool(port uint16) *pool {
@@ -64,10 +60,8 @@ func (p *pool) get(now time.Time, limit time.Duration) *upstream {
 		switch {
 		case idle >= u.idle:
 		case !open:
-			if idle < impatient {
-				p.hasty.Store(true)
-			}
-		case idle > limit, limit < maxIdle && p.hasty.Load():
+			p.patience.closed(now.Sub(u.back))
+		case idle > limit:
 			if !p.push(u) { // the youngest is too old for this request
 				u.drop()
 			}
@@ -104,11 +98,13 @@ func (p *pool) push(u *upstream) bool {
 	return true
 }
 
-// put keeps a connection after an exchange, or closes it.
-func (u *upstream) put(now time.Time, idle time.Duration) {
+// put keeps a connection after an exchange, or closes it. told is for how long
+// the server says that it keeps it, 0 when it does not say.
+func (u *upstream) put(now time.Time, told time.Duration) {
 	u.back = now
-	if idle > 0 {
-		u.idle = min(maxIdle, max(idle-time.Second, 0))
+	if told > 0 {
+		u.idle = min(maxIdle, max(told-time.Second, 0))
+		u.pool.patience.told(u.idle)
 	}
 	if !u.pool.push(u) {
 		u.drop()
@@ -122,24 +118,54 @@ func (u *upstream) drop() {
 	_ = u.Close()
 }
 
-// expire closes what has been idle for too long.
+// expire closes what has been idle for too long or was closed by the server,
+// and learns from it how long the server waits.
 func (p *pool) expire(now time.Time) {
-	p.mu.Lock()
-	var old []*upstream
-	kept := p.idle[:0]
-	for _, u := range p.idle {
-		if now.Sub(u.used) >= u.idle {
-			old = append(old, u)
+	rested := p.rested(now)
+	kept := rested[:0]
+	for _, u := range rested {
+		idle := now.Sub(u.back)
+		open := u.quiet()
+		if open {
+			p.patience.open(idle)
 		} else {
+			p.patience.closed(idle)
+		}
+		if open && now.Sub(u.used) < u.idle {
 			kept = append(kept, u)
+		} else {
+			u.drop()
 		}
 	}
-	clear(p.idle[len(kept):])
-	p.idle = kept
-	p.mu.Unlock()
-	for _, u := range old {
+	for _, u := range p.unrest(kept) {
 		u.drop()
 	}
+}
+
+// rested takes out the connections that came back a while ago, oldest first.
+func (p *pool) rested(now time.Time) []*upstream {
+	const aWhile = 500 * time.Millisecond
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for n < len(p.idle) && now.Sub(p.idle[n].back) > aWhile {
+		n++
+	}
+	rested := slices.Clone(p.idle[:n])
+	p.idle = slices.Delete(p.idle, 0, n)
+	return rested
+}
+
+// unrest puts connections back as the oldest ones, and returns those for which
+// there is no place any more.
+func (p *pool) unrest(list []*upstream) []*upstream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.idle)+len(list) > perPool {
+		return list
+	}
+	p.idle = slices.Insert(p.idle, 0, list...)
+	return nil
 }
 
 // shut closes all idle connections; with forever, later ones too.

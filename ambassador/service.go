@@ -18,6 +18,7 @@ type service struct {
 	held     atomic.Int64
 	releases map[string]*release
 	wake     broadcast
+	repeats  repeatBudget
 
 	mu          sync.Mutex
 	serverFirst []uint16 // learnt
