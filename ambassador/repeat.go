@@ -82,19 +82,20 @@ func (x *exchange) asksElsewhere() bool {
 	return true
 }
 
-// repeatBudget bounds the repeated requests of a service to a fifth of its
-// requests and ten a second, saved up for ten seconds.
+// repeatBudget bounds the repeated requests of a service to ten a second, saved
+// up for ten seconds, and a fifth of its requests, which lapse over ten seconds.
 type repeatBudget struct {
 	mu     sync.Mutex
-	tokens float64
-	seen   uint64 // requests until then
+	saved  float64 // of the ten a second
+	earned float64 // by requests
+	seen   uint64  // requests until then
 	at     time.Time
 }
 
 const (
 	repeatShare    = 0.2
 	repeatsASecond = 10
-	repeatsSaved   = 10 * repeatsASecond
+	repeatWindow   = 10 * time.Second
 )
 
 // take takes one repetition out of the budget, if there is one.
@@ -106,23 +107,26 @@ func (b *repeatBudget) take(now time.Time, sv *serviceView) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.refill(now, total)
-	if b.tokens < 1 {
+	switch {
+	case b.earned >= 1:
+		b.earned--
+	case b.saved >= 1:
+		b.saved--
+	default:
 		return false
 	}
-	b.tokens--
 	return true
 }
 
 func (b *repeatBudget) refill(now time.Time, total uint64) {
-	if b.at.IsZero() {
-		b.tokens = repeatsSaved
-	} else {
-		b.tokens += now.Sub(b.at).Seconds() * repeatsASecond
+	past := repeatWindow
+	if !b.at.IsZero() {
+		past = min(max(now.Sub(b.at), 0), repeatWindow)
 	}
-	earned := 0.0
+	b.saved = min(b.saved+past.Seconds()*repeatsASecond, repeatWindow.Seconds()*repeatsASecond)
+	b.earned *= 1 - float64(past)/float64(repeatWindow)
 	if total > b.seen { // releases that left took their counts along
-		earned = repeatShare * float64(total-b.seen)
+		b.earned += repeatShare * float64(total-b.seen)
 	}
-	b.tokens = min(b.tokens+earned, repeatsSaved+earned)
 	b.seen, b.at = total, now
 }
