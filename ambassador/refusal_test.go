@@ -39,6 +39,7 @@ func TestMaintenance(t *testing.T) {
 	flying := connect(t, port)
 	fmt.Fprint(flying.c, get("/slow"))
 	<-b.began
+	tb = table(port, traffic.HTTP, "v1", rel("v1", traffic.Active, b))
 	tb.Services[0].Maintenance, tb.Services[0].Notice = true, "Back at <noon>."
 	tb.Services[0].MaintenanceUntil = time.Now().Add(10 * time.Minute)
 	r.put(tb)

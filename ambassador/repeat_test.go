@@ -83,14 +83,14 @@ func TestRepeatsAreBounded(t *testing.T) {
 		return n
 	}
 	r.put(table(port, traffic.HTTP, "v1", rel("v1", traffic.Active, all...)))
-	connect(t, port).want("GET", get("/"), 502, "remora: the instance closed")
+	connect(t, port).want("GET", get("/"), 502, "502 No answer")
 	if n := sent(); n != 1+maxRepeats {
 		t.Errorf("one request was sent %d times", n)
 	}
 	const more = 100
 	begun := time.Now()
 	for range more {
-		connect(t, port).want("GET", get("/"), 502, "remora: ")
+		connect(t, port).want("GET", get("/"), 502, "502 ")
 	}
 	most := int64(more + 1 + repeatsASecond*(11+int(time.Since(begun).Seconds())))
 	if n := sent(); n > most {
