@@ -39,6 +39,10 @@ type want struct {
 	// with, or nil.
 	pinned *endpoint
 	by     asker
+	// lot is where it falls between releases, and seat the route that it has a
+	// place of, until leave.
+	lot  lot
+	seat *routeRuntime
 	// view and route are what the want was resolved with last; see forget.
 	view  *view
 	route *routeView
@@ -51,6 +55,9 @@ type asker interface {
 	// field returns the first value of a request's header field, its name in
 	// lower case, or nil.
 	field(lower string) []byte
+	// fieldFromEnd returns the value of the i-th last line of a field, from 0,
+	// or nil: what stands last was added by who is nearest.
+	fieldFromEnd(lower string, i int) []byte
 }
 
 // slowLimit is for how long after its first failure a request goes round again
@@ -103,8 +110,8 @@ func (wk *Worker) acquire(w *want) (claim, error) {
 			if !ok {
 				continue // closed: another table is in force
 			}
-			if d.spilled {
-				sv.active.rel.spilled.Add(1)
+			if d.from != nil {
+				d.from.rel.spilled.Add(1)
 			}
 			return cl, nil
 		case woken == nil:
@@ -161,24 +168,24 @@ func (wk *Worker) admit(w *want, rv *routeView) error {
 	if err := w.misdirected(w.view.listeners[w.listener]); err != nil {
 		return err
 	}
-	return w.redirected(rv, w.view.trusts(w.client))
+	if err := w.redirected(rv, w.view.trusts(w.client)); err != nil {
+		return err
+	}
+	return w.enter(rv, wk.started)
 }
 
 // decision is to send (ev is set), to refuse (err), or to wait.
 type decision struct {
-	rv      *releaseView
-	ev      *endpointView
-	spilled bool
-	err     error
-	why     string
+	rv *releaseView
+	ev *endpointView
+	// from is the release that would have got it, was it well.
+	from *releaseView
+	err  error
+	why  string
 }
 
-// choose is the release that a want goes to while all is well, or nil when
-// there is none yet. Whatever decides between releases decides here.
-func (sv *serviceView) choose(*want) *releaseView { return sv.active }
-
 func (sv *serviceView) decide(w *want) decision {
-	chosen := sv.choose(w)
+	chosen, from := sv.choose(w)
 	switch {
 	case sv.spec.Maintenance:
 		return decision{err: sv.maintenance(time.Now())}
@@ -198,7 +205,7 @@ func (sv *serviceView) decide(w *want) decision {
 	case crashed && sv.former:
 		return decision{why: "the active release has crashed"}
 	case ev != nil:
-		return decision{rv: chosen, ev: ev}
+		return decision{rv: chosen, ev: ev, from: from}
 	case chosen.anyUnverified():
 		return decision{why: "the host was restarted and its containers are not confirmed yet"}
 	}
@@ -214,7 +221,7 @@ func (sv *serviceView) spill(tried []*endpoint) decision {
 		return decision{why: "the active release has crashed"}
 	}
 	if ev := sv.standby.pick(tried, rand.Uint32()); ev != nil {
-		return decision{rv: sv.standby, ev: ev, spilled: true}
+		return decision{rv: sv.standby, ev: ev, from: sv.active}
 	}
 	return decision{why: "the active release and its standby have crashed"}
 }

@@ -68,6 +68,7 @@ func (wk *Worker) watch(ev *endpointView, probes []traffic.Probe) {
 		e.health.probes = make([]probeState, len(probes))
 		e.good.Store(e.health.warm)
 		e.refused.Store(false)
+		e.ill.Store(false)
 	}
 	e.stopChecks()
 	ctx, stop := context.WithCancel(context.Background())
@@ -238,6 +239,7 @@ func (wk *Worker) checked(e *endpoint, i int, p traffic.Probe, err error) (settl
 	// Under the lock: another probe's older view must not be stored after this.
 	e.refused.Store(refused)
 	e.good.Store(good)
+	e.ill.Store(h.warm && !good)
 	e.mu.Unlock()
 	if changed {
 		wk.healthChanged(e)

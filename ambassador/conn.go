@@ -48,6 +48,7 @@ type conn struct {
 	// PROXY header, which is proxied.
 	peer    netip.Addr
 	proxied *proxyproto.Header
+	counted bool          // among its client's connections
 	br      *bufio.Reader // nil while idle, as desk is
 	*desk
 	rd      ride
@@ -159,6 +160,11 @@ func (k *conn) serve() {
 	if !k.unwrap() {
 		return
 	}
+	if !k.enter() {
+		k.reset()
+		return
+	}
+	defer k.leave()
 	switch k.protocol {
 	case traffic.TCP:
 		k.tunnel()
@@ -395,6 +401,13 @@ func (k *conn) field(lower string) []byte {
 		return nil
 	}
 	return k.req.Field(lower)
+}
+
+func (k *conn) fieldFromEnd(lower string, i int) []byte {
+	if k.desk == nil {
+		return nil
+	}
+	return k.req.FieldFromEnd(lower, i)
 }
 
 // gone says whether the client has ended or reset the connection.

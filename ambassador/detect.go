@@ -96,7 +96,7 @@ func (k *conn) eager() bool {
 		w := k.want()
 		v := k.wk.view.Load()
 		rv, err := w.resolve(v)
-		if err != nil || time.Since(k.arrived) > v.limits.idle {
+		if err != nil || !rv.allows(&w) || time.Since(k.arrived) > v.limits.idle {
 			return false
 		}
 		port := rv.spec.Port
@@ -128,8 +128,10 @@ func (k *conn) eager() bool {
 		cl, ok := k.wk.claim(d, port, true)
 		if !ok {
 			up.drop()
+			w.leave()
 			continue
 		}
+		defer w.leave()
 		k.learn(true)
 		cl.rel.total.Add(1)
 		w.forget()
@@ -209,6 +211,7 @@ func (k *conn) tunnel() {
 	rv, err := w.resolve(k.wk.view.Load())
 	if err == nil {
 		err = k.wk.admit(&w, rv)
+		defer w.leave()
 	}
 	if err != nil {
 		k.reset()

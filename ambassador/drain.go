@@ -68,6 +68,7 @@ func (r *release) endTunnels(ctx context.Context, deadline time.Duration, stoppi
 	if !pause(ctx, stopping, deadline) {
 		return
 	}
+	r.shut.Store(true)
 	steps := int(min(spread, deadline) / kickEvery)
 	for left := max(steps, 1); ; left = max(left-1, 1) {
 		n := int(r.tunnels.Load())

@@ -37,6 +37,8 @@ type endpoint struct {
 	// connects say nothing against it.
 	refused atomic.Bool
 	good    atomic.Bool
+	// ill says that checks fail which had succeeded.
+	ill     atomic.Bool
 	strikes atomic.Int32 // answers missing in a row
 	struck  atomic.Int64 // when the last one was, unix nanoseconds
 	// way is how clients' addresses can be kept, and lost until when (unix

@@ -67,6 +67,7 @@ type exchange struct {
 	// gets; they can be added to from admit to the answer.
 	extra    []byte
 	verdict  verdict
+	borrows  bool // another release was asked for an asset
 	pinned   bool // up is for this client only
 	declined bool // an answer was dropped already
 	fresh    bool // a kept connection was closed already: none is tried again
@@ -143,7 +144,7 @@ func (x *exchange) begin(k *conn) {
 		listener: k.key, host: r.Host, path: r.Path, target: r.Target, secure: k.secure, authority: k.authority, arrived: k.arrived,
 		client: k.peer, by: k, pinned: k.pin.ep, tried: x.want.tried[:0],
 	}
-	x.kept, x.lost, x.streams, x.fresh, x.declined, x.charged = x.kept[:0], false, false, false, false, 0
+	x.kept, x.lost, x.streams, x.fresh, x.declined, x.borrows, x.charged = x.kept[:0], false, false, false, false, false, 0
 	r.Discard(k.br)
 	x.body.Reset(k.br, r.Length)
 }
@@ -158,13 +159,17 @@ func (x *exchange) admit() error {
 	if x.k.secure {
 		x.extra = appendHSTS(x.extra, rv.spec.HSTS)
 	}
-	return x.k.wk.admit(&x.want, rv)
+	err = x.k.wk.admit(&x.want, rv)
+	x.extra = x.want.appendCookie(x.extra)
+	return err
 }
 
 func (x *exchange) finish() {
 	x.k.now = time.Now()
 	x.verdict.ended = x.k.now
 	x.done()
+	x.mirror()
+	x.want.leave()
 	x.want.forget()
 	if x.charged > 0 {
 		x.k.wk.replay.Add(-x.charged)
@@ -339,10 +344,7 @@ func (x *exchange) release(out outcome) {
 		uploaded = x.pump.written.Load()
 		x.pump = nil
 	}
-	if x.listed {
-		x.claim.rel.delist(&x.flight)
-		x.listed = false
-	}
+	x.unlist()
 	if x.up == nil {
 		return // it became a tunnel, which has ended
 	}
@@ -394,6 +396,8 @@ func (x *exchange) send(reused bool) outcome {
 			return deserted
 		}
 	}
+	x.borrowed()
+	rel = x.claim.rel
 	x.k.now = time.Now()
 	x.verdict.answered = x.k.now
 	x.verdict.status = x.res.Status

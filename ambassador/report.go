@@ -55,6 +55,7 @@ func (rv *releaseView) report() traffic.ReleaseReport {
 		Drained: all, RequestsDrained: requests,
 		Requests: rel.total.Load(), Errors5xx: rel.errors5xx.Load(), ConnectErrors: rel.connectErrors.Load(),
 		BytesIn: rel.bytesIn.Load(), BytesOut: rel.bytesOut.Load(), Spilled: rel.spilled.Load(),
+		Mirrored: rel.mirrored.Load(), MirrorErrors: rel.mirrorErrors.Load(), Unmirrored: rel.unmirrored.Load(), Lent: rel.lent.Load(),
 	}
 	for _, ev := range rv.endpoints {
 		r.Endpoints = append(r.Endpoints, ev.report())
@@ -121,4 +122,8 @@ func mergeRelease(r, p *traffic.ReleaseReport, behind bool) {
 	r.BytesIn += p.BytesIn
 	r.BytesOut += p.BytesOut
 	r.Spilled += p.Spilled
+	r.Mirrored += p.Mirrored
+	r.MirrorErrors += p.MirrorErrors
+	r.Unmirrored += p.Unmirrored
+	r.Lent += p.Lent
 }

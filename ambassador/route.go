@@ -1,12 +1,18 @@
 package ambassador
 
-import "github.com/remorahq/remora/internal/traffic"
+import (
+	"sync/atomic"
+
+	"github.com/remorahq/remora/internal/traffic"
+)
 
 // routeView is one route of a listener in a view. It is immutable.
 type routeView struct {
 	spec traffic.Route
 	sv   *serviceView // nil: the table does not have the route's service
 	rt   *routeRuntime
+	// limiter is the runtime's, nil where the route has no rate.
+	limiter *limiter
 }
 
 // routeKey identifies a route over tables.
@@ -19,6 +25,10 @@ type routeKey struct {
 // route lives here; its fields are safe for concurrent use.
 type routeRuntime struct {
 	key routeKey
+	// limiter is made with the first view that needs it.
+	limiter *limiter
+	// seats are the requests and tunnels on it, while it has a limit of them.
+	seats atomic.Int64
 }
 
 func newRouteRuntime(key routeKey) *routeRuntime { return &routeRuntime{key: key} }
@@ -33,9 +43,20 @@ func (rt *runtimes) buildRoutes(l traffic.Listener, v *view) []*routeView {
 		if run == nil {
 			run = newRouteRuntime(key)
 		}
-		routes = append(routes, &routeView{spec: spec, sv: v.services[spec.Service], rt: run})
+		routes = append(routes, &routeView{spec: spec, sv: v.services[spec.Service], rt: run, limiter: run.limiterFor(spec.Rate)})
 	}
 	return routes
+}
+
+// limiterFor returns the limiter of a rate, nil for none.
+func (rt *routeRuntime) limiterFor(rate traffic.Rate) *limiter {
+	if rate.PerSecond <= 0 {
+		return nil
+	}
+	if rt.limiter == nil {
+		rt.limiter = newLimiter()
+	}
+	return rt.limiter
 }
 
 // adoptRoutes makes the runtimes of routes exactly those of the view.

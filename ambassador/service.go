@@ -53,11 +53,13 @@ func (s *service) speaksFirst(port uint16) (server, client bool) {
 // release counts what runs on one release. requests and tunnels are claims;
 // closed tells that there can be no new one (P1).
 type release struct {
-	svc       *service
-	name      string
-	requests  atomic.Int64
-	tunnels   atomic.Int64
-	closed    atomic.Bool
+	svc      *service
+	name     string
+	requests atomic.Int64
+	tunnels  atomic.Int64
+	closed   atomic.Bool
+	// shut says that a closed release lends nothing any more, see lend.
+	shut      atomic.Bool
 	endpoints map[endpointKey]*endpoint
 
 	total         atomic.Uint64
@@ -66,6 +68,10 @@ type release struct {
 	bytesIn       atomic.Uint64
 	bytesOut      atomic.Uint64
 	spilled       atomic.Uint64
+	// mirrored are copies sent to it, mirrorErrors those without a good answer,
+	// unmirrored those that there was no room for; lent are assets that it gave
+	// in place of another release.
+	mirrored, mirrorErrors, unmirrored, lent atomic.Uint64
 
 	mu      sync.Mutex
 	flights map[*flight]struct{}
@@ -75,6 +81,7 @@ type release struct {
 func newRelease(s *service, name string) *release {
 	r := &release{svc: s, name: name, flights: make(map[*flight]struct{}), endpoints: make(map[endpointKey]*endpoint)}
 	r.closed.Store(true)
+	r.shut.Store(true)
 	return r
 }
 
@@ -103,12 +110,19 @@ func (r *release) claim(tunnel bool) bool {
 
 // drained says that nothing runs and nothing can begin; requests is the same
 // without regard to tunnels. A request that becomes a tunnel is counted there
-// before it is counted out here, so this order of reading misses none.
+// before it is counted out here, so this order of reading misses none. A release
+// that is told to be drained lends nothing from then on.
 func (r *release) drained() (all, requests bool) {
 	if !r.closed.Load() || r.requests.Load() != 0 {
 		return false, false
 	}
-	return r.tunnels.Load() == 0, true
+	if r.tunnels.Load() != 0 {
+		return false, true
+	}
+	if !r.shut.Swap(true) && r.requests.Load() != 0 {
+		return false, false // lent in this moment, for the last time
+	}
+	return true, true
 }
 
 // flight is a claim that takes its time and can be ended from outside.

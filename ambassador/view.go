@@ -33,6 +33,9 @@ type serviceView struct {
 	releases []*releaseView
 	active   *releaseView
 	standby  *releaseView
+	// split and mirror are nil where the table says nothing of the kind.
+	split  *splitView
+	mirror *mirrorView
 	// former says that a release which drains still runs: the agent may go back
 	// to it when the active one crashes.
 	former bool
@@ -43,6 +46,8 @@ type releaseView struct {
 	rel       *release
 	endpoints []*endpointView
 	open      bool // may get claims
+	// lends says that it may be asked for assets though it drains.
+	lends bool
 }
 
 type endpointView struct {
@@ -110,13 +115,17 @@ func (rt *runtimes) buildService(s *traffic.Service, fenced bool) *serviceView {
 		case r.Name == s.Active:
 			sv.active = rv
 			rv.open = !s.Hold && !s.Maintenance
+		case r.State == traffic.Canary:
+			rv.open = given(s, r.Name) && !s.Hold && !s.Maintenance
 		case r.State == traffic.Standby:
 			sv.standby = rv
 			rv.open = !r.Paused && !s.Hold && !s.Maintenance
 		case r.State == traffic.Draining:
 			sv.former = sv.former || rv.anyUsable()
+			rv.lends = !s.Hold && !s.Maintenance
 		}
 	}
+	sv.split, sv.mirror = newSplit(s, sv.releases), newMirror(s, sv.releases)
 	return sv
 }
 
@@ -195,6 +204,7 @@ func (s *service) closeAll() {
 // leave closes a release that is in no table any more. The deadlines of its
 // drain stay while something runs on it.
 func (r *release) leave() {
+	r.shut.Store(true)
 	r.closed.Store(true)
 	if all, _ := r.drained(); all {
 		r.endDrain()
@@ -256,6 +266,17 @@ func (rv *releaseView) refusing() bool {
 		}
 	}
 	return true
+}
+
+// fit says that an endpoint which was not tried neither refuses nor fails its
+// checks: there is a release that would do as well, so it must.
+func (rv *releaseView) fit(tried []*endpoint) bool {
+	for _, ev := range rv.endpoints {
+		if ev.usable && !ev.ep.refused.Load() && !ev.ep.ill.Load() && !wasTried(tried, ev.ep) {
+			return true
+		}
+	}
+	return false
 }
 
 func (rv *releaseView) anyUsable() bool {

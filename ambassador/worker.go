@@ -64,6 +64,8 @@ type Worker struct {
 	draining atomic.Bool  // a successor leads
 	leaving  leaving      // who is told of that
 	replay   atomic.Int64 // bytes kept to be sent again
+	mirrors  atomic.Int64 // copies under way
+	clients  clients
 	stopping chan struct{}
 	stopOnce sync.Once
 	changed  broadcast
@@ -230,6 +232,11 @@ func (wk *Worker) applyLocked(ctx context.Context, t *traffic.Table) {
 // settle closes what gets no claims, starts or ends its drain, and sets its
 // checks.
 func (wk *Worker) settle(rv *releaseView) {
+	if rv.open || !rv.lends {
+		rv.rel.shut.Store(true)
+	} else if !rv.rel.closed.Load() {
+		rv.rel.shut.Store(false)
+	}
 	if !rv.open && !rv.rel.closed.Swap(true) {
 		for _, ev := range rv.endpoints {
 			ev.ep.eachPool(func(p *pool) { p.shut(false) })

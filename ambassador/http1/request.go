@@ -88,6 +88,21 @@ func (r *Request) Whole(br *bufio.Reader) bool {
 		r.Upgrade == "" && r.Method != "CONNECT" && !r.Expects
 }
 
+// FieldFromEnd returns the value of the i-th last line of a field, its name in
+// lower case, counted from 0; nil where there are not so many.
+func (r *Request) FieldFromEnd(lower string, i int) []byte {
+	for k := len(r.Fields) - 1; k >= 0; k-- {
+		if !fold(r.Fields[k].Name, lower) {
+			continue
+		}
+		if i == 0 {
+			return r.Fields[k].Value
+		}
+		i--
+	}
+	return nil
+}
+
 // Idempotent says whether the method may be sent twice (RFC 9110 §9.2.2).
 func (r *Request) Idempotent() bool {
 	switch r.Method {

@@ -76,6 +76,14 @@ type ReleaseReport struct {
 	BytesOut        uint64           `json:"bytesOut"`
 	// Spilled counts requests that left this release for the standby.
 	Spilled uint64 `json:"spilled"`
+	// Mirrored counts copies of requests that it got, MirrorErrors those of them
+	// that got no answer or a 5xx, and Unmirrored those that there was no room
+	// for.
+	Mirrored     uint64 `json:"mirrored,omitempty"`
+	MirrorErrors uint64 `json:"mirrorErrors,omitempty"`
+	Unmirrored   uint64 `json:"unmirrored,omitempty"`
+	// Lent counts assets that it gave because another release had none.
+	Lent uint64 `json:"lent,omitempty"`
 }
 
 // EndpointReport reports one endpoint's checks.
