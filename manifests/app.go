@@ -154,6 +154,9 @@ type Route struct {
 	Listen    []uint16 `json:"listen,omitempty"`
 	Target    uint16   `json:"target"`
 	App       string   `json:"app,omitempty"`
+	// ProxyProtocol is the version of the PROXY header that the container gets
+	// first; 0 is none.
+	ProxyProtocol int `json:"proxyProtocol,omitempty"`
 	Access
 	// TLS is nil for a route that is plain only.
 	TLS *RouteTLS `json:"tls,omitempty"`

@@ -99,6 +99,9 @@ type HostAmbassador struct {
 	// TrustedProxies are addresses and prefixes of peers whose X-Forwarded-* and
 	// Forwarded fields are kept and added to; default none.
 	TrustedProxies []string `yaml:"trusted_proxies" json:"trustedProxies,omitempty"`
+	// ProxyProtocolFrom are addresses and prefixes of peers that must send a
+	// PROXY header (v1 or v2) first, on every port of the host; default none.
+	ProxyProtocolFrom []string `yaml:"proxy_protocol_from" json:"proxyProtocolFrom,omitempty"`
 	// Binary is the path of remora-ambassador; default beside remora, else in
 	// PATH.
 	Binary string `yaml:"binary" json:"binary,omitempty"`
@@ -128,9 +131,14 @@ type HostLimits struct {
 
 // Trusted parses TrustedProxies; its error names the first that is neither an
 // address nor a prefix.
-func (a HostAmbassador) Trusted() ([]netip.Prefix, error) {
+func (a HostAmbassador) Trusted() ([]netip.Prefix, error) { return prefixes(a.TrustedProxies) }
+
+// ProxyFrom parses ProxyProtocolFrom, as Trusted does.
+func (a HostAmbassador) ProxyFrom() ([]netip.Prefix, error) { return prefixes(a.ProxyProtocolFrom) }
+
+func prefixes(written []string) ([]netip.Prefix, error) {
 	var list []netip.Prefix
-	for _, s := range a.TrustedProxies {
+	for _, s := range written {
 		if ip, err := netip.ParseAddr(s); err == nil {
 			ip = ip.Unmap().WithZone("")
 			list = append(list, netip.PrefixFrom(ip, ip.BitLen()))

@@ -32,6 +32,9 @@ type Config struct {
 	BootID string
 	// Version of this agent.
 	Version string
+	// KeepClient says that the host can bring answers to clients back, so that
+	// tunnels may come from the clients' own addresses.
+	KeepClient bool
 	// UsedPrefixes are the host's routes, which networks must not overlap.
 	UsedPrefixes func() []netip.Prefix
 	// PortBusy says that another program holds a TCP port of the host.

@@ -513,7 +513,7 @@ func (b *bench) make(t testing.TB) {
 		Engine: b.engine, Traffic: b.traffic, Sources: map[string]Source{"main": b.source}, Loader: b.loader, Content: b.content,
 		Namespaces: noNamespaces{}, Gate: openGate{}, Journal: b.journal,
 		Policy: func(string) manifests.Policy { return manifests.Policy{} }, Logger: slog.New(slog.DiscardHandler),
-		Render: func(c engine.Create) (json.RawMessage, error) { return json.Marshal(c) }, BootID: "boot",
+		Render: func(c engine.Create) (json.RawMessage, error) { return json.Marshal(c) }, BootID: "boot", KeepClient: true,
 	})
 	if err != nil {
 		t.Fatal(err)

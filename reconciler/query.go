@@ -98,7 +98,7 @@ func (r *Reconciler) planEnvironment(ctx context.Context, f *follower, env strin
 		if req.App != "" && !status.MatchApp(req.App, env, app.Name) {
 			continue
 		}
-		for _, d := range app.Warnings {
+		for _, d := range slices.Concat(app.Warnings, plan.AddressLost(app, r.cfg.KeepClient)) {
 			out.Diagnostics = append(out.Diagnostics, d.String())
 		}
 		p, err := r.prepare(ctx, &desired{revision: rev, app: app}, rev.Folder)

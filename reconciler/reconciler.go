@@ -305,6 +305,8 @@ func (r *Reconciler) buildTable(parts map[string]plan.AppTraffic) traffic.Table 
 	in := plan.TableInput{BootID: r.cfg.BootID, EngineStart: info.Start, HTTP: r.cfg.Host.Ambassador.HTTP, Apps: parts}
 	in.Limits = plan.Limits(r.cfg.Host.Ambassador.Limits)
 	in.Trusted, _ = r.cfg.Host.Ambassador.Trusted() // the host file was checked when it was read
+	in.ProxyFrom, _ = r.cfg.Host.Ambassador.ProxyFrom()
+	in.KeepClient = r.cfg.KeepClient
 	r.host.read(func(h *ledger.Host) { in.Host = *h })
 	return plan.Table(in)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/remorahq/remora/internal/traffic"
 	"github.com/remorahq/remora/manifests"
 	"github.com/remorahq/remora/reconciler/ledger"
+	"github.com/remorahq/remora/reconciler/plan"
 	"github.com/remorahq/remora/reconciler/rollout"
 )
 
@@ -157,7 +158,7 @@ func (w *worker) warnings(service string) []string {
 		return nil
 	}
 	var out []string
-	for _, d := range w.desired.app.Warnings {
+	for _, d := range slices.Concat(w.desired.app.Warnings, plan.AddressLost(w.desired.app, w.r.cfg.KeepClient)) {
 		of := strings.HasPrefix(d.Field, "services.")
 		if service == "" && !of || of && (d.Field == "services."+service || strings.HasPrefix(d.Field, "services."+service+".")) {
 			out = append(out, d.String())

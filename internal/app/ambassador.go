@@ -36,9 +36,21 @@ func (a *ambassador) close() error {
 	return nil
 }
 
-// Apply hands over a table.
+// Apply hands over a table. The ways by which answers to clients come back are
+// there before it is in force, and go after.
 func (a *ambassador) Apply(ctx context.Context, t traffic.Table) (traffic.Ack, error) {
-	return a.client.Put(ctx, &t)
+	if err := openWays(&t); err != nil {
+		a.log.Error("containers see the host's address instead of their clients'", "err", err)
+		forgoWays(&t)
+	}
+	ack, err := a.client.Put(ctx, &t)
+	if err != nil {
+		return ack, err
+	}
+	if err := closeWays(&t); err != nil {
+		a.log.Error("remove policy routes", "err", err)
+	}
+	return ack, nil
 }
 
 // Report asks for the present state.

@@ -103,7 +103,7 @@ func (a *App) makeReconciler() error {
 		Host: a.cfg.Host, Engine: a.engine, Traffic: a.ambass, Sources: ports, Loader: a.loader,
 		Content: contentPort{store}, Namespaces: a.namespaces(), Gate: openGate{},
 		Journal: a.journal, Policy: a.policy, Logger: a.cfg.Logger, Render: a.render,
-		BootID: bootID(), Version: a.cfg.Version, UsedPrefixes: hostPrefixes, PortBusy: portBusy, BeforeAction: a.cfg.BeforeAction,
+		BootID: bootID(), Version: a.cfg.Version, UsedPrefixes: hostPrefixes, KeepClient: mayOpenWays(), PortBusy: portBusy, BeforeAction: a.cfg.BeforeAction,
 	})
 	if err != nil {
 		return fmt.Errorf("make reconciler: %w", err)
@@ -201,7 +201,7 @@ func (a *App) Teardown(ctx context.Context) error {
 		}
 	}
 	networks, err := a.engine.Networks(ctx)
-	errs = append(errs, err)
+	errs = append(errs, err, removeWays())
 	for _, n := range networks {
 		if n.Labels[engine.LabelHost] == a.cfg.Host.Name {
 			errs = append(errs, a.namespaces().Remove(ctx, n.Name), a.engine.RemoveNetwork(ctx, n.Name))

@@ -15,6 +15,7 @@ import (
 	"github.com/remorahq/remora/internal/printable"
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/manifests"
+	"github.com/remorahq/remora/reconciler/plan"
 )
 
 func (a *app) validateCommand() *cobra.Command {
@@ -233,6 +234,7 @@ func (v *validation) findings(req manifests.LoadRequest, res manifests.LoadResul
 	}
 	for _, a := range res.Apps {
 		add(a.Name, a.Warnings)
+		add(a.Name, plan.AddressLost(&a, true)) // what this host may is not known here
 	}
 	return out
 }

@@ -89,7 +89,7 @@ func check(ways []Way) error {
 	}
 	for _, w := range ways {
 		if !slices.Contains(have, w) {
-			return errors.Join(fmt.Errorf("policy route for %s: %w", w, ErrOldKernel), Prune(nil))
+			return errors.Join(fmt.Errorf("policy route for %s: %w", w, ErrOldKernel), Prune(func(Way) bool { return false }))
 		}
 	}
 	return nil
@@ -97,16 +97,16 @@ func check(ways []Way) error {
 
 // Prune removes all ways but those to keep, and with the last one of a family
 // its route.
-func Prune(keep []Way) error {
+func Prune(keep func(Way) bool) error {
 	rules, err := list()
-	if err != nil {
+	if err != nil || len(rules) == 0 {
 		return err
 	}
 	var errs []error
 	left := map[family]bool{}
 	for i := range rules {
 		w, ok := wayOf(&rules[i])
-		if ok && slices.Contains(keep, w) {
+		if ok && keep(w) {
 			left[family(rules[i].Family)] = true
 			continue
 		}

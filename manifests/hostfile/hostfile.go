@@ -142,6 +142,9 @@ func (p *parser) check(host *manifests.Host) {
 	if _, err := host.Ambassador.Trusted(); err != nil {
 		p.fail("ambassador.trusted_proxies", err.Error(), "such as 10.0.0.0/8 or 192.0.2.7")
 	}
+	if _, err := host.Ambassador.ProxyFrom(); err != nil {
+		p.fail("ambassador.proxy_protocol_from", err.Error(), "such as 10.0.0.0/8 or 192.0.2.7")
+	}
 	p.limits(&host.Ambassador.Limits)
 	p.entryPoints(&host.Ambassador)
 	p.acme(&host.Ambassador.ACME)

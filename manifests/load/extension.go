@@ -161,13 +161,14 @@ func (a *app) route(path string, v any) manifests.Route {
 	}
 	r.TLS = a.routeTLS(o)
 	r.Access = a.access(o, r.App)
-	o.later("proxy_protocol")
+	r.ProxyProtocol = map[string]int{"v1": 1, "v2": 2}[o.text("proxy_protocol", "v1", "v2")]
 	o.done()
 	a.checkRoute(path, r)
 	return r
 }
 
 func (a *app) checkRoute(path string, r manifests.Route) {
+	a.checkProxyProtocol(path+".proxy_protocol", r)
 	if r.Target == 0 {
 		a.fail(path, "write `target: 3000`", "the route has no target port")
 	}
@@ -189,6 +190,20 @@ func (a *app) checkRoute(path string, r manifests.Route) {
 	}
 	if r.Path != "" && !strings.HasPrefix(r.Path, "/") {
 		a.fail(path+".path", "", "%q does not begin with /", r.Path)
+	}
+}
+
+// checkProxyProtocol reports a PROXY header where there is no tunnel to go first
+// on.
+func (a *app) checkProxyProtocol(at string, r manifests.Route) {
+	switch {
+	case r.ProxyProtocol == 0, r.TLS != nil && r.TLS.Mode == manifests.TLSPassthrough:
+	case r.App == "http":
+		a.fail(at, "remove it; X-Forwarded-For says who the client is", "requests of an http route share connections, which tell of no client")
+	case r.TLS != nil && r.Published != 0:
+		a.fail(at, "remove one of the two; X-Forwarded-For says who the client is", "where TLS ends here, requests share connections")
+	case r.Published == 0:
+		a.fail(at, "use `published` or `tls: passthrough`, or remove it; X-Forwarded-For says who the client is", "a route by host name or path is HTTP, whose requests share connections")
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 // ports adds the listeners of a service's published ports.
 func (b *tableBuilder) ports(app, name string, s *manifests.Service) {
 	for _, p := range s.Ports {
+		if p.Docker && p.Protocol != "udp" {
+			b.docker[servicePort{name, p.Target}] = true
+		}
 		if p.Docker || p.Protocol == "udp" {
 			continue
 		}
@@ -30,7 +33,7 @@ func (b *tableBuilder) ports(app, name string, s *manifests.Service) {
 // their own.
 func (b *tableBuilder) routes(app, name string, s *manifests.Service) {
 	for _, r := range s.Routes {
-		route := traffic.Route{Host: strings.ToLower(r.Host), Path: r.Path, Service: name, Port: r.Target, Assets: s.Assets}
+		route := traffic.Route{Host: strings.ToLower(r.Host), Path: r.Path, Service: name, Port: r.Target, Assets: s.Assets, ProxyProtocol: r.ProxyProtocol}
 		grant(&route, r.Access)
 		if route.Path == "/" {
 			route.Path = ""

@@ -221,6 +221,9 @@ func (p *payload) endpoints() ([]engine.Endpoint, error) {
 		if err := fixed(&e.Address6, at.IPv6); err != nil {
 			return nil, fmt.Errorf("network %s: ipv6_address: %w", at.Network, err)
 		}
+		if !e.Address6.IsValid() {
+			e.Address6 = address6(subnet6(n), e.Address)
+		}
 		out = append(out, e)
 	}
 	return out, nil

@@ -30,6 +30,11 @@ type TableInput struct {
 	Trusted []netip.Prefix
 	// Limits bound what clients may cost the host.
 	Limits traffic.Limits
+	// ProxyFrom are the peers that tell by the PROXY protocol who the client is.
+	ProxyFrom []netip.Prefix
+	// KeepClient says that answers to clients find their way back here, so that
+	// tunnels may come from the clients' own addresses.
+	KeepClient bool
 	// Apps by "env/app".
 	Apps map[string]AppTraffic
 }
@@ -105,7 +110,7 @@ func inForce(app ledger.App, name string) *ledger.Release {
 // Table builds the whole table, in an order that follows from its content
 // alone. Its generation is left to the caller.
 func Table(in TableInput) traffic.Table {
-	b := &tableBuilder{TableInput: in, byKey: map[traffic.ListenerKey]*traffic.Listener{}, spaces: map[string]string{}}
+	b := &tableBuilder{TableInput: in, byKey: map[traffic.ListenerKey]*traffic.Listener{}, spaces: map[string]string{}, docker: map[servicePort]bool{}}
 	b.challenges()
 	for _, id := range slices.Sorted(maps.Keys(in.Apps)) {
 		b.app(id, in.Apps[id])
@@ -121,6 +126,7 @@ func Table(in TableInput) traffic.Table {
 	for _, name := range slices.Sorted(maps.Keys(b.spaces)) {
 		t.Namespaces = append(t.Namespaces, traffic.Namespace{Name: name, Path: b.spaces[name]})
 	}
+	b.keepClients(&t)
 	return t
 }
 
@@ -129,7 +135,8 @@ type tableBuilder struct {
 	TableInput
 	byKey    map[traffic.ListenerKey]*traffic.Listener
 	services []traffic.Service
-	spaces   map[string]string // namespaces in use
+	spaces   map[string]string    // namespaces in use
+	docker   map[servicePort]bool // that the engine publishes itself
 }
 
 func (b *tableBuilder) app(id string, a AppTraffic) {

@@ -94,7 +94,7 @@ func (b *tableBuilder) secure(owner string, port uint16, route traffic.Route, r 
 		return
 	}
 	if name.Certificate == "" {
-		name.Service, name.Port = route.Service, route.Port
+		name.Service, name.Port, name.ProxyProtocol = route.Service, route.Port, route.ProxyProtocol
 		b.name(l, name)
 		return
 	}
