@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -81,6 +82,8 @@ func (r *rig) put(tb *traffic.Table) traffic.Ack {
 	r.t.Helper()
 	r.gen++
 	cp := *tb
+	// The caller may go on to change its table.
+	cp.Listeners, cp.Services = slices.Clone(tb.Listeners), slices.Clone(tb.Services)
 	cp.Version, cp.Generation = traffic.FormatVersion, r.gen
 	if cp.BootID == "" {
 		cp.BootID = r.wk.opt.BootID

@@ -146,6 +146,9 @@ func (c *converter) standbyOf(s *manifests.Service) manifests.Standby {
 			out.State = host.State
 		}
 	}
+	if len(s.Assets) > 0 {
+		out.State = manifests.StandbyRunning // what is frozen lends nothing
+	}
 	assign(&out.For, ext.standbyFor)
 	if ext.standbyState != "" {
 		out.State = ext.standbyState
@@ -158,6 +161,10 @@ func (c *converter) standbyOf(s *manifests.Service) manifests.Standby {
 	if ext.standbyState != "" && ext.standbyState != manifests.StandbyStopped {
 		c.fail("services."+s.Name+".x-remora.standby", "write `state: stopped`, or say nothing",
 			"the standby of a %s service is stopped: two releases of it must not run at once", s.Order)
+	}
+	if len(s.Assets) > 0 {
+		c.warn("services."+s.Name+".x-remora.assets", "remove them, or let two containers run at once",
+			"no other release of %s ever runs that could be asked: it is %s", s.Name, s.OrderWhy)
 	}
 	out.State = manifests.StandbyStopped
 	return out
