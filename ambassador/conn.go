@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -40,6 +41,7 @@ type conn struct {
 	// asked for.
 	secure     bool
 	serverName string
+	tlsVersion string
 	// authority is the certificate of authorities that the client's own one
 	// comes from; empty where none was asked for.
 	authority string
@@ -61,6 +63,7 @@ type conn struct {
 	broken  bool // to end by a reset
 	lingers bool // to end so that what was written is read
 	arrived time.Time
+	shard   uint32 // of counters
 	pin     pin
 }
 
@@ -147,7 +150,7 @@ func (wk *Worker) newConn(c *net.TCPConn, key traffic.ListenerKey, protocol traf
 	if err != nil {
 		return nil, err
 	}
-	k := &conn{wk: wk, key: key, protocol: protocol, c: c, raw: raw, first: true, arrived: time.Now()}
+	k := &conn{wk: wk, key: key, protocol: protocol, c: c, raw: raw, first: true, arrived: time.Now(), shard: rand.Uint32()}
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		k.peer = a.AddrPort().Addr().Unmap().WithZone("")
 	}
@@ -378,8 +381,12 @@ func (k *conn) one() bool {
 
 // turnAway answers a request that was not read.
 func (k *conn) turnAway(r *refusal) {
-	_ = k.write(http1.AppendAnswer(nil, r.http1(r.page(nil, ""))))
+	p := r.page(nil, "")
+	b := http1.AppendAnswer(nil, r.http1(p))
+	_ = k.write(b)
 	k.linger()
+	v := verdict{arrived: k.arrived, status: p.Status, ours: true, why: r.reason(), bytesOut: int64(len(b)), protocol: "http/1.1"}
+	k.tunnelled(&v)
 }
 
 // linger makes the connection end so that the client still reads what was

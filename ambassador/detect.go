@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/remorahq/remora/ambassador/http1"
+	"github.com/remorahq/remora/ambassador/page"
 	"github.com/remorahq/remora/ambassador/tunnel"
 	"github.com/remorahq/remora/internal/traffic"
 )
@@ -120,9 +121,12 @@ func (k *conn) eager() bool {
 			up.drop()
 			return false
 		}
-		if k.wk.admit(&w, rv) != nil {
+		t := verdict{arrived: k.arrived, tunnel: true, route: rv.rt, svc: rv.sv.svc}
+		if err := k.wk.admit(&w, rv); err != nil {
 			up.drop()
 			k.reset()
+			t.refuse(err)
+			k.tunnelled(&t)
 			return true
 		}
 		cl, ok := k.wk.claim(d, port, true)
@@ -135,8 +139,10 @@ func (k *conn) eager() bool {
 		k.learn(true)
 		cl.rel.total.Add(1)
 		w.forget()
-		k.join(&cl, up, &tunnel.Tunnel{})
+		t.rel, t.ep, t.attempts = cl.rel, cl.ep, 1
+		k.join(&cl, up, &tunnel.Tunnel{}, &t)
 		cl.end(k.wk.changed.fire)
+		k.tunnelled(&t)
 		return true
 	}
 }
@@ -208,12 +214,16 @@ func (k *conn) want() want {
 // its endpoints.
 func (k *conn) tunnel() {
 	w := k.want()
+	t := verdict{arrived: k.arrived, tunnel: true}
+	defer k.tunnelled(&t)
 	rv, err := w.resolve(k.wk.view.Load())
 	if err == nil {
+		t.route, t.svc = rv.rt, rv.sv.svc
 		err = k.wk.admit(&w, rv)
 		defer w.leave()
 	}
 	if err != nil {
+		t.refuse(err)
 		k.reset()
 		return
 	}
@@ -223,10 +233,15 @@ func (k *conn) tunnel() {
 			continue
 		}
 		if err != nil {
+			t.refuse(err)
 			k.reset()
 			return
 		}
+		t.rel, t.ep = cl.rel, cl.ep
+		t.attempts++
+		begun := time.Now()
 		up, err := k.dialFor(cl.ep, &w.route.spec)
+		t.connect = time.Since(begun)
 		if err != nil {
 			ep := cl.ep
 			cl.rel.connectErrors.Add(1)
@@ -237,7 +252,7 @@ func (k *conn) tunnel() {
 		}
 		cl.rel.total.Add(1)
 		w.forget()
-		k.join(&cl, up, &tunnel.Tunnel{FromClient: k.takeRead()})
+		k.join(&cl, up, &tunnel.Tunnel{FromClient: k.takeRead()}, &t)
 		cl.end(k.wk.changed.fire)
 		return
 	}
@@ -245,18 +260,19 @@ func (k *conn) tunnel() {
 
 // upgraded tunnels after a request that both sides agreed to switch at. The
 // server's reader goes back to its pool.
-func (k *conn) upgraded(cl *claim, up *upstream, fromServer *bufio.Reader) {
+func (k *conn) upgraded(cl *claim, up *upstream, fromServer *bufio.Reader, v *verdict) {
 	read := takeBuffered(fromServer)
 	k.wk.readers.put(fromServer)
 	k.join(cl, up, &tunnel.Tunnel{
 		WebSocket:  strings.EqualFold(k.req.Upgrade, "websocket"),
 		FromClient: k.takeRead(), FromServer: read,
-	})
+	}, v)
 }
 
 // join tunnels between the client and the upstream of a claim, until both
-// have ended or the release's deadline for tunnels ends them.
-func (k *conn) join(cl *claim, up *upstream, t *tunnel.Tunnel) {
+// have ended or the release's deadline for tunnels ends them. v learns what was
+// carried.
+func (k *conn) join(cl *claim, up *upstream, t *tunnel.Tunnel, v *verdict) {
 	rel := cl.rel
 	_ = up.SetKeepAlive(true)
 	_ = k.c.SetDeadline(time.Time{})
@@ -264,7 +280,11 @@ func (k *conn) join(cl *claim, up *upstream, t *tunnel.Tunnel) {
 	f := &flight{tunnel: true, stop: t.End}
 	rel.enlist(f)
 	defer rel.delist(f)
-	t.Run()
+	sent, got := t.Run()
+	v.bytesIn, v.bytesOut = v.bytesIn+int64(sent), v.bytesOut+int64(got)
+	if f.kicked.Load() {
+		v.why = page.Kicked
+	}
 }
 
 // takeRead takes what was read of the client and not used, and gives the buffer

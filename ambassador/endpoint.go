@@ -70,10 +70,15 @@ func (e *endpoint) rank() int {
 	switch {
 	case e.refused.Load():
 		return 0
-	case e.good.Load() && (e.strikes.Load() < maxStrikes || time.Since(time.Unix(0, e.struck.Load())) > struckFor):
+	case e.good.Load() && !e.ejected():
 		return 2
 	}
 	return 1
+}
+
+// ejected says that answers are missing, and were a moment ago.
+func (e *endpoint) ejected() bool {
+	return e.strikes.Load() >= maxStrikes && time.Since(time.Unix(0, e.struck.Load())) <= struckFor
 }
 
 // dial connects to a port. Any error means that nothing was sent.
@@ -99,6 +104,7 @@ func (e *endpoint) connectFailed(port uint16, err error, changed func()) {
 	e.good.Store(false)
 	e.poke()
 	if !was {
+		e.svc.ejections.Add(1)
 		changed()
 	}
 }
@@ -111,8 +117,12 @@ func (e *endpoint) answered(ok bool) {
 		}
 		return
 	}
+	was := e.ejected()
 	e.struck.Store(time.Now().UnixNano())
 	e.strikes.Add(1)
+	if !was && e.ejected() {
+		e.svc.ejections.Add(1)
+	}
 }
 
 // timedOut is the cause of what took too long.

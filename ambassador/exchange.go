@@ -122,8 +122,10 @@ func (k *conn) exchange() bool {
 			k.linger()
 			return false
 		case out == deserted:
+			x.verdict.deserted()
 			return false
 		case x.repeats(out, attempt):
+			x.countRepeat(out)
 			continue
 		}
 		return x.giveUp(out)
@@ -137,7 +139,7 @@ func (x *exchange) begin(k *conn) {
 	x.verdict = verdict{arrived: k.arrived}
 	x.extra = x.extra[:0]
 	x.out = http1.AppendRequest(x.out[:0], r, fw)
-	if r.Length != 0 {
+	if r.Length != 0 || r.Upgrade != "" || r.Method == "CONNECT" {
 		x.head = r.Move(x.head[:0], k.br)
 	}
 	x.want = want{
@@ -155,7 +157,7 @@ func (x *exchange) admit() error {
 	if err != nil {
 		return err
 	}
-	x.verdict.route = rv.rt
+	x.verdict.route, x.verdict.svc, x.verdict.timing = rv.rt, rv.sv.svc, rv.spec.ServerTiming
 	if x.k.secure {
 		x.extra = appendHSTS(x.extra, rv.spec.HSTS)
 	}
@@ -235,6 +237,8 @@ func (x *exchange) refuseBody(err error) bool {
 		x.answer(refuseHTTP(bad), false)
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		x.answer(errNoBody, false)
+	} else {
+		x.verdict.leave()
 	}
 	return false
 }
@@ -243,6 +247,7 @@ func (x *exchange) refuseBody(err error) bool {
 func (x *exchange) refused(err error) bool {
 	var r *refusal
 	if !errors.As(err, &r) {
+		x.verdict.leave()
 		return false
 	}
 	return x.answer(r, x.bodyRead())
@@ -260,7 +265,8 @@ func (x *exchange) keepAlive() bool {
 func (x *exchange) answer(r *refusal, keep bool) bool {
 	keep = keep && x.keepAlive()
 	p := r.page(x.k.field("accept"), page.URL(x.k.secure, x.k.req.Host, x.k.req.Path))
-	x.verdict.status, x.verdict.why, x.verdict.ours = p.Status, string(r.reason()), true
+	x.verdict.status, x.verdict.why, x.verdict.ours = p.Status, r.reason(), true
+	x.time()
 	a := r.http1(p)
 	a.Extra, a.KeepAlive, a.Head = x.extra, keep, x.k.req.Method == "HEAD"
 	b := http1.AppendAnswer(nil, a)
@@ -332,7 +338,9 @@ func (x *exchange) connect(ep *endpoint) (up *upstream, reused bool, err error) 
 	if up := p.get(x.k.now, limit); up != nil {
 		return up, true, nil
 	}
+	begun := time.Now()
 	up, err = ep.dial(x.claim.port)
+	x.verdict.connect = time.Since(begun)
 	return up, false, err
 }
 
@@ -341,6 +349,7 @@ func (x *exchange) release(out outcome) {
 	uploaded := true
 	if x.pump != nil {
 		x.pump.halt(x.k)
+		x.verdict.bytesIn += x.pump.sent
 		uploaded = x.pump.written.Load()
 		x.pump = nil
 	}
@@ -401,6 +410,7 @@ func (x *exchange) send(reused bool) outcome {
 	x.k.now = time.Now()
 	x.verdict.answered = x.k.now
 	x.verdict.status = x.res.Status
+	x.time()
 	rel.total.Add(1)
 	if x.res.Status >= 500 {
 		rel.errors5xx.Add(1)

@@ -160,6 +160,7 @@ func (wk *Worker) accept(l *listener) {
 			}
 			continue
 		}
+		wk.accepted.Add(1)
 		k, err := wk.newConn(c, l.key, *l.protocol.Load())
 		if err != nil {
 			_ = c.Close()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/remorahq/remora/internal/traffic"
 )
@@ -77,19 +76,14 @@ func (wk *Worker) WriteMetrics(out io.Writer) error {
 		fmt.Fprintf(w, "%s%s %d\n", metricPrefix, g.name, g.value)
 	}
 	wk.writeCertificateMetrics(w)
+	v, x := wk.view.Load(), expose{w}
+	x.services(&r)
+	x.routes(v.routeSeries())
+	wk.ends(x, v)
+	wk.own(x)
 	return w.Flush()
 }
 
 func writeHead(w io.Writer, name, kind, help string) {
 	fmt.Fprintf(w, "# HELP %s%s %s\n# TYPE %s%s %s\n", metricPrefix, name, help, metricPrefix, name, kind)
-}
-
-// label drops what %q would write in Go's way rather than Prometheus'.
-func label(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0xfffd {
-			return '_'
-		}
-		return r
-	}, s)
 }

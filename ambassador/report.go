@@ -33,7 +33,10 @@ func (wk *Worker) ownReport() traffic.Report {
 
 func (sv *serviceView) report() traffic.ServiceReport {
 	s := sv.svc
-	r := traffic.ServiceReport{Name: s.name, Held: int(s.held.Load())}
+	r := traffic.ServiceReport{
+		Name: s.name, Held: int(s.held.Load()),
+		Retries: s.retries.Load(), Replays: s.replays.Load(), Ejections: s.ejections.Load(),
+	}
 	for _, rv := range sv.releases {
 		r.Releases = append(r.Releases, rv.report())
 	}
@@ -71,7 +74,7 @@ func (ev *endpointView) report() traffic.EndpointReport {
 	return traffic.EndpointReport{
 		Container: ev.spec.Container, Started: ev.spec.Started,
 		Warm: h.warm && ev.usable, Good: ev.usable && h.warm && e.good.Load() && !e.refused.Load(),
-		LastError: h.failure, Failures: h.failures, LastCheck: h.last, Checked: h.checked,
+		Ejected: e.ejected(), LastError: h.failure, Failures: h.failures, LastCheck: h.last, Checked: h.checked,
 	}
 }
 
@@ -84,7 +87,9 @@ func merge(r *traffic.Report, p traffic.Report) {
 		s := &r.Services[i]
 		j := slices.IndexFunc(p.Services, func(o traffic.ServiceReport) bool { return o.Name == s.Name })
 		if j >= 0 {
-			s.Held += p.Services[j].Held
+			o := &p.Services[j]
+			s.Held += o.Held
+			s.Retries, s.Replays, s.Ejections = s.Retries+o.Retries, s.Replays+o.Replays, s.Ejections+o.Ejections
 		}
 		for k := range s.Releases {
 			var of *traffic.ReleaseReport

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/remorahq/remora/ambassador/http1"
+	"github.com/remorahq/remora/ambassador/page"
 )
 
 // respond passes the response on, or begins a tunnel.
@@ -42,6 +43,10 @@ func (x *exchange) respond() outcome {
 	// reset where only the connection's end tells.
 	if errors.Is(err, errBroken) || errors.Is(err, errKicked) {
 		x.claim.rel.errors5xx.Add(1)
+		x.verdict.why = page.BrokenOff
+		if errors.Is(err, errKicked) {
+			x.verdict.why = page.Kicked
+		}
 		x.k.reset()
 	}
 	return deserted
@@ -91,6 +96,7 @@ func (x *exchange) uploaded() bool {
 		return false
 	}
 	<-p.end
+	x.verdict.bytesIn += p.sent
 	x.pump = nil
 	return p.written.Load()
 }
@@ -98,6 +104,7 @@ func (x *exchange) uploaded() bool {
 // becomeStream counts a stream of events as a tunnel: it may go on until the
 // deadline of tunnels.
 func (x *exchange) becomeStream() {
+	x.verdict.lasting = true
 	x.want.forget()
 	x.claim.becomeTunnel(x.k.wk.changed.fire)
 	rel := x.claim.rel
@@ -159,7 +166,8 @@ func (x *exchange) switchProtocols() outcome {
 	_ = x.up.SetDeadline(time.Time{})
 	up, ubr := x.up, x.ubr
 	x.up, x.ubr = nil, nil
-	x.k.upgraded(&x.claim, up, ubr)
+	x.verdict.lasting, x.verdict.protocol = true, protocolOf(x.k.req.Upgrade)
+	x.k.upgraded(&x.claim, up, ubr, &x.verdict)
 	return ended
 }
 
@@ -171,6 +179,7 @@ type pump struct {
 	read    atomic.Bool // the client's body was read to its end
 	written atomic.Bool // and written
 	end     chan struct{}
+	sent    int64 // bytes, once it has ended
 }
 
 // halt ends the pump and waits for it. The client's bytes that it has not read
@@ -263,6 +272,7 @@ func (x *exchange) upload(p *pump) (left bool) {
 			return false
 		}
 		x.claim.rel.bytesIn.Add(uint64(n))
+		p.sent += int64(n)
 	}
 	return false
 }

@@ -1,6 +1,7 @@
 package ambassador
 
 import (
+	"cmp"
 	"sync/atomic"
 
 	"github.com/remorahq/remora/internal/traffic"
@@ -24,14 +25,18 @@ type routeKey struct {
 // routeRuntime is what outlives tables of one route. What counts or limits by
 // route lives here; its fields are safe for concurrent use.
 type routeRuntime struct {
-	key routeKey
+	key   routeKey
+	text  string // host and path, for people
+	stats routeStats
 	// limiter is made with the first view that needs it.
 	limiter *limiter
 	// seats are the requests and tunnels on it, while it has a limit of them.
 	seats atomic.Int64
 }
 
-func newRouteRuntime(key routeKey) *routeRuntime { return &routeRuntime{key: key} }
+func newRouteRuntime(key routeKey) *routeRuntime {
+	return &routeRuntime{key: key, text: cmp.Or(key.host, "*") + cmp.Or(key.path, "/")}
+}
 
 // buildRoutes makes the views of a listener's routes. Runtimes that exist
 // already are used again.

@@ -14,11 +14,15 @@ const defaultMaxHeld = 10_000
 // service is what outlives tables of one service. The maps below it are
 // changed only while a table is put.
 type service struct {
-	name     string
-	held     atomic.Int64
-	releases map[string]*release
-	wake     broadcast
-	repeats  repeatBudget
+	name    string
+	held    atomic.Int64
+	reasons reasonCounts
+	// retries count what was sent again that had not been sent whole, replays
+	// what had; ejections endpoints that were put last for a while.
+	retries, replays, ejections atomic.Uint64
+	releases                    map[string]*release
+	wake                        broadcast
+	repeats                     repeatBudget
 
 	mu          sync.Mutex
 	serverFirst []uint16 // learnt

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/remorahq/remora/ambassador/http1"
@@ -37,6 +38,7 @@ func (k *conn) serveTLS() {
 	n := lv.names.find([]byte(hello.ServerName), hello.ALPN)
 	switch {
 	case n == nil:
+		k.wk.handshakeFailures.Add(1)
 		k.wk.log.Debug("tls: refused", "port", k.key.Port, "name", hello.ServerName, "why", "no route has the name")
 		k.alert(alertUnrecognizedName)
 	case n.spec.Certificate == "":
@@ -75,12 +77,15 @@ func (k *conn) endTLS(n *serverName, hello sni.Hello) {
 	}
 	c := tls.Server(&replayed{k.c, hello.Raw}, cfg)
 	if err := c.HandshakeContext(context.Background()); err != nil { // the socket has a deadline
+		k.wk.handshakeFailures.Add(1)
 		k.wk.log.Debug("tls: handshake", "port", k.key.Port, "name", hello.ServerName, "err", err)
 		k.linger()
 		return
 	}
 	_ = k.c.SetDeadline(time.Time{})
 	k.readBy, k.writeBy = time.Time{}, time.Time{}
+	k.tlsVersion = strings.TrimPrefix(tls.VersionName(c.ConnectionState().Version), "TLS ")
+	k.wk.handshakes.Add(1)
 	k.tls, k.secure, k.serverName, k.authority = c, true, hello.ServerName, n.spec.ClientCA
 	k.serveHTTP()
 }

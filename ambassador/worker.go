@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/remorahq/remora/ambassador/accesslog"
 	"github.com/remorahq/remora/ambassador/control"
 	"github.com/remorahq/remora/ambassador/http1"
 	"github.com/remorahq/remora/ambassador/tunnel"
@@ -72,8 +73,12 @@ type Worker struct {
 	readers  readers
 	desks    desks
 	buffers  buffers
-	tunnels  tunnel.Pools
-	spares   spares
+	access   *accesslog.Log
+	reasons  reasonCounts // of what belongs to no service
+	// accepted counts connections; handshakes are of TLS.
+	accepted, handshakes, handshakeFailures atomic.Uint64
+	tunnels                                 tunnel.Pools
+	spares                                  spares
 
 	mu        sync.Mutex // puts tables, one at a time
 	leads     bool
@@ -115,7 +120,7 @@ type connections struct {
 // New returns a worker that serves nothing yet.
 func New(opt Options) *Worker {
 	wk := &Worker{
-		opt: opt, log: opt.Log, started: time.Now(),
+		opt: opt, log: opt.Log, started: time.Now(), access: accesslog.New(opt.StateDir, opt.Log),
 		store:     atomicfile.NewStore(filepath.Join(opt.StateDir, TableFile), traffic.FormatVersion),
 		stopping:  make(chan struct{}),
 		runtimes:  runtimes{services: make(map[string]*service)},
@@ -214,6 +219,7 @@ func (wk *Worker) applyLocked(ctx context.Context, t *traffic.Table) {
 		}
 	}
 	wk.view.Store(v)
+	wk.access.Set(accesslog.Settings{Format: accesslog.Format(t.AccessLog.Format), MaxSize: t.AccessLog.MaxSize, Keep: t.AccessLog.Keep})
 	gone := wk.runtimes.adopt(v)
 	for _, sv := range v.services {
 		for _, rv := range sv.releases {
@@ -332,6 +338,7 @@ func (wk *Worker) Close() {
 		wk.background.Wait()
 		wk.tunnels.Close()
 		wk.spares.close()
+		wk.access.Close()
 	})
 }
 

@@ -31,7 +31,7 @@ func entry() Entry {
 		Referer: []byte("https://example.org/reset?key=secret"), UserAgent: []byte("Mozilla/5.0 (X11; Linux x86_64)"),
 		Status: 200, In: 120, Out: 4711, Duration: 1500 * time.Microsecond, FirstByte: 900 * time.Microsecond,
 		Connect: 100 * time.Microsecond, Route: "shop.example.com/", Service: "production/shop/web", Release: "r1:0123456789ab",
-		Instance: "1", Attempts: 1, Generation: 12, TLS: "1.3", ServerName: "shop.example.com",
+		Container: "0123456789ab", Attempts: 1, Generation: 12, TLS: "1.3", ServerName: "shop.example.com",
 	}
 }
 
@@ -68,7 +68,7 @@ func TestJSONHasEveryField(t *testing.T) {
 		"time": "2026-11-28T16:22:46.123456Z", "client": "192.0.2.7", "port": 443., "protocol": "http/1.1", "method": "GET",
 		"host": "shop.example.com", "path": "/cart/items", "status": 200., "in": 120., "out": 4711., "duration_us": 1500.,
 		"first_byte_us": 900., "connect_us": 100., "route": "shop.example.com/", "service": "production/shop/web",
-		"release": "r1:0123456789ab", "instance": "1", "attempts": 1., "replayed": true, "why": "unheard", "generation": 12.,
+		"release": "r1:0123456789ab", "container": "0123456789ab", "attempts": 1., "replayed": true, "why": "unheard", "generation": 12.,
 		"tls": "1.3", "server_name": "shop.example.com", "referer": "https://example.org/reset", "user_agent": "Mozilla/5.0 (X11; Linux x86_64)",
 	}
 	for k, v := range want {

@@ -91,7 +91,7 @@ func appendChoice(b []byte, e *Entry) []byte {
 	b = jsonText(b, `,"route":"`, e.Route, maxText)
 	b = jsonText(b, `,"service":"`, e.Service, maxText)
 	b = jsonText(b, `,"release":"`, e.Release, maxText)
-	b = jsonText(b, `,"instance":"`, e.Instance, maxText)
+	b = jsonText(b, `,"container":"`, e.Container, maxText)
 	b = number(b, `,"attempts":`, uint64(e.Attempts))
 	if e.Replayed {
 		b = append(b, `,"replayed":true`...)
@@ -183,7 +183,9 @@ func appendCombined(b []byte, s *stamp, e *Entry) []byte {
 	b = append(b, " - - ["...)
 	b = s.append(b, e.Time, combinedTime)
 	b = append(b, `] "`...)
-	if e.Method == "" {
+	if e.Method == "" && e.Protocol != "tunnel" {
+		b = append(b, '-') // what came could not be read
+	} else if e.Method == "" {
 		b = strconv.AppendUint(append(b, "TUNNEL :"...), uint64(e.Port), 10)
 	} else {
 		b = quoted(b, e.Method, maxHost)

@@ -31,9 +31,9 @@ type Entry struct {
 	// Duration is from Time to the end, FirstByte to the first byte of the
 	// answer, and Connect what dialling took; 0 is none.
 	Duration, FirstByte, Connect time.Duration
-	// Route is the route's host and path, Service, Release and Instance where it
+	// Route is the route's host and path, Service, Release and Container where it
 	// led in the end.
-	Route, Service, Release, Instance string
+	Route, Service, Release, Container string
 	// Attempts counts how often it was sent; Replayed says that one that had been
 	// sent whole was sent again.
 	Attempts int

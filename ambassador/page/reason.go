@@ -61,9 +61,22 @@ const (
 )
 
 // Reasons are all there are.
-func Reasons() []Reason { return append([]Reason(nil), table...) }
+func Reasons() []Reason { return append([]Reason(nil), table[:]...) }
 
-var table = []Reason{
+// Count is how many there are.
+const Count = len(table)
+
+// Index numbers a code, from 0 to below [Count]; -1 is none of them.
+func Index(code Code) int {
+	for i := range table {
+		if table[i].Code == code {
+			return i
+		}
+	}
+	return -1
+}
+
+var table = [...]Reason{
 	{NoRoute, 404, "Nothing here", "No site is served at this address.", "Check the address for a typing error.", "No route of this port leads from this host name and path: `remora routes` lists them.", 0},
 	{Unpublished, 503, "Not served any more", "This address was served until a moment ago, and is not any more.", tryAgain, "The listener is in no manifest any more.", 5},
 	{NoService, 503, "Not available", "What belongs to this address is not there.", tryAgain, "The route leads to a service that is not in the table: `remora status` says why.", 5},
@@ -96,10 +109,8 @@ var table = []Reason{
 // Of finds a reason. A code that is not in the table is an answer without
 // words.
 func Of(code Code) Reason {
-	for _, r := range table {
-		if r.Code == code {
-			return r
-		}
+	if i := Index(code); i >= 0 {
+		return table[i]
 	}
 	return Reason{Code: code, Status: 500, Title: "Refused", Text: "The request was refused."}
 }

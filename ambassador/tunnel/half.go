@@ -16,6 +16,7 @@ type half struct {
 	t        *Tunnel
 	dst, src end
 	n        *atomic.Uint64
+	carried  uint64
 	closing  string // what a WebSocket is ended with
 	frames   frames
 	bulk     bool // much comes at once
@@ -33,6 +34,11 @@ type half struct {
 
 // errEnded says that End was called and the direction can stop here.
 var errEnded = errors.New("tunnel ended")
+
+func (h *half) count(n int) {
+	h.carried += uint64(n)
+	h.n.Add(uint64(n))
+}
 
 func (h *half) run(first []byte) {
 	err := h.write(first)
@@ -208,7 +214,7 @@ func (h *half) splice(fd int) (int, error) {
 		h.frames.left -= uint64(n)
 	}
 	h.bulk = n >= bufferSize
-	h.n.Add(uint64(n))
+	h.count(n)
 	h.inPipe, h.pourErr = n, nil
 	if err := h.out.Write(h.drain); err != nil {
 		return n, err
@@ -255,7 +261,7 @@ func (h *half) write(b []byte) error {
 			return errEnded
 		}
 	}
-	h.n.Add(uint64(len(b)))
+	h.count(len(b))
 	_, err := h.dst.Write(b)
 	return err
 }

@@ -44,14 +44,15 @@ type Tunnel struct {
 	ending atomic.Bool
 }
 
-// Run copies until both directions have ended, and closes both connections.
-func (t *Tunnel) Run() {
+// Run copies until both directions have ended, and closes both connections. It
+// returns how many bytes went either way.
+func (t *Tunnel) Run() (up, down uint64) {
 	client, server := end{t.Client, t.ClientTLS}, end{t.Server, t.ServerTLS}
-	up := half{t: t, dst: server, src: client, n: t.Up, closing: closeMasked}
-	down := half{t: t, dst: client, src: server, n: t.Down, closing: closePlain}
+	there := half{t: t, dst: server, src: client, n: t.Up, closing: closeMasked}
+	back := half{t: t, dst: client, src: server, n: t.Down, closing: closePlain}
 	var wg sync.WaitGroup
-	wg.Go(func() { up.run(t.FromClient) })
-	down.run(t.FromServer)
+	wg.Go(func() { there.run(t.FromClient) })
+	back.run(t.FromServer)
 	wg.Wait()
 	if t.ending.Load() {
 		linger(t.Client)
@@ -59,6 +60,7 @@ func (t *Tunnel) Run() {
 	}
 	_ = t.Client.Close()
 	_ = t.Server.Close()
+	return there.carried, back.carried
 }
 
 // End ends the tunnel cleanly: WebSockets get a Close frame with status 1012

@@ -52,6 +52,12 @@ type ServiceReport struct {
 	Releases []ReleaseReport `json:"releases"`
 	// ServerFirst lists the ports whose server was seen to speak first.
 	ServerFirst []uint16 `json:"serverFirst,omitempty"`
+	// Retries counts requests sent to another instance because nothing had been
+	// sent, Replays those sent again after they had been, and Ejections the times
+	// that an instance was put last for refusing or not answering.
+	Retries   uint64 `json:"retries,omitempty"`
+	Replays   uint64 `json:"replays,omitempty"`
+	Ejections uint64 `json:"ejections,omitempty"`
 }
 
 // ReleaseReport reports one release. Counters only grow while the release is
@@ -96,7 +102,10 @@ type EndpointReport struct {
 	Good bool `json:"good"`
 	// LastError is the last failed check as a person reads it, such as
 	// "GET /up: 500", and Failures how often in a row.
-	LastError string    `json:"lastError,omitempty"`
+	LastError string `json:"lastError,omitempty"`
+	// Ejected says that it gets requests only where there is no other, because it
+	// did not answer several in a row.
+	Ejected   bool      `json:"ejected,omitempty"`
 	Failures  int       `json:"failures,omitempty"`
 	LastCheck time.Time `json:"lastCheck,omitzero"`
 	// Checked counts the checks made.
