@@ -165,3 +165,12 @@ func (x *exchange) countRepeat(out outcome) {
 	x.verdict.replayed = true
 	x.claim.rel.svc.replays.Add(1)
 }
+
+// blame finds the better reason where all instances were tried: after the
+// request had been sent to one, it is not that none was reached.
+func (x *exchange) blame(err error) error {
+	if x.verdict.replayed && errors.Is(err, errUnreached) {
+		return errNoAnswer
+	}
+	return err
+}

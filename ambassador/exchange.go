@@ -108,7 +108,7 @@ func (k *conn) exchange() bool {
 			continue
 		}
 		if err != nil {
-			return x.refused(err)
+			return x.refused(x.blame(err))
 		}
 		x.claim = cl
 		x.verdict.rel, x.verdict.ep = cl.rel, cl.ep
