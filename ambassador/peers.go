@@ -17,44 +17,133 @@ import (
 // passLimit is how long a predecessor may take to serve a table.
 const passLimit = 5 * time.Second
 
-// peers are a worker's predecessors. The successor sends them every table; a
-// predecessor sends its report at every change. One that is gone counts as
-// drained, one that is silent does not.
+// peers are a worker's predecessors and successor. The successor sends its
+// predecessors every table; a predecessor sends its report at every change. One
+// of which the holder says that it is gone counts as drained; one that is silent
+// does not, nor one whose connection broke.
 type peers struct {
 	mu    sync.Mutex
-	older map[*peer]struct{}
+	older map[int]*peer
 	conns map[net.Conn]struct{}
 	shut  bool
 }
 
+// peer is a predecessor.
 type peer struct {
-	c       net.Conn
-	mu      sync.Mutex // writes
+	number  int
+	mu      sync.Mutex // writes, and what is below
+	c       net.Conn   // nil when it was lost
 	report  traffic.Report
-	known   bool
 	changed broadcast
 }
 
-// AddPeer takes over a connection to another worker, the older or the younger
-// one.
-func (wk *Worker) AddPeer(f *os.File, older bool) error {
-	c, err := net.FileConn(f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("take over a worker's connection: %w", err)
+// nothingHeard is the report of a predecessor that has said nothing: of no
+// generation, so that no release counts as drained.
+func nothingHeard() traffic.Report { return traffic.Report{Workers: 1} }
+
+// AddOlder takes over a connection to a predecessor. lost is called when the
+// connection breaks, or cannot be taken over: whoever calls PeerGone or AddOlder
+// again ends the doubt.
+func (wk *Worker) AddOlder(f *os.File, number int, lost func()) error {
+	p := wk.peers.predecessor(number)
+	c, err := takeConn(f)
+	if err != nil {
+		lost()
+		return err
 	}
 	if !wk.peers.add(c) {
 		return c.Close()
 	}
-	if older {
-		p := &peer{c: c, report: traffic.Report{Workers: 1}}
-		wk.peers.setOlder(p, true)
-		wk.background.Go(func() { wk.followOlder(p) })
-		return p.send(wk.view.Load().table)
+	p.mu.Lock()
+	p.c = c
+	p.mu.Unlock()
+	wk.background.Go(func() {
+		wk.followOlder(p, c)
+		select {
+		case <-wk.stopping: // we closed it
+		default:
+			lost()
+		}
+	})
+	return p.send(wk.view.Load().table)
+}
+
+// AddYounger takes over a connection to the successor.
+func (wk *Worker) AddYounger(f *os.File) error {
+	c, err := takeConn(f)
+	if err != nil {
+		return err
+	}
+	if !wk.peers.add(c) {
+		return c.Close()
 	}
 	wk.background.Go(func() { wk.obeyYounger(c) })
 	return nil
 }
 
+// errNoDescriptor is a message without what it should bring: the kernel drops a
+// descriptor that a process has no room for.
+var errNoDescriptor = errors.New("no descriptor came with the message: this process may have as many as it is allowed")
+
+func takeConn(f *os.File) (net.Conn, error) {
+	if f == nil {
+		return nil, errNoDescriptor
+	}
+	c, err := net.FileConn(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("take over a worker's connection: %w", err)
+	}
+	return c, nil
+}
+
+// PeerGone says that a predecessor has ended.
+func (wk *Worker) PeerGone(number int) {
+	if p := wk.peers.remove(number); p != nil {
+		p.changed.fire()
+		wk.changed.fire()
+	}
+}
+
+// predecessor finds or makes the one of the number.
+func (ps *peers) predecessor(number int) *peer {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.older == nil {
+		ps.older = make(map[int]*peer)
+	}
+	p := ps.older[number]
+	if p == nil {
+		p = &peer{number: number, report: nothingHeard()}
+		ps.older[number] = p
+	}
+	return p
+}
+
+func (ps *peers) remove(number int) *peer {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.older[number]
+	delete(ps.older, number)
+	return p
+}
+
+func (ps *peers) has(p *peer) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return ps.older[p.number] == p
+}
+
+func (ps *peers) list() []*peer {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	list := make([]*peer, 0, len(ps.older))
+	for _, p := range ps.older {
+		list = append(list, p)
+	}
+	return list
+}
+
+// add makes a connection end with the worker.
 func (ps *peers) add(c net.Conn) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -62,31 +151,18 @@ func (ps *peers) add(c net.Conn) bool {
 		return false
 	}
 	if ps.conns == nil {
-		ps.conns, ps.older = make(map[net.Conn]struct{}), make(map[*peer]struct{})
+		ps.conns = make(map[net.Conn]struct{})
 	}
 	ps.conns[c] = struct{}{}
 	return true
 }
 
-func (ps *peers) setOlder(p *peer, on bool) {
+// drop closes a connection.
+func (ps *peers) drop(c net.Conn) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if on {
-		ps.older[p] = struct{}{}
-		return
-	}
-	delete(ps.older, p)
-	delete(ps.conns, p.c)
-}
-
-func (ps *peers) list() []*peer {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	list := make([]*peer, 0, len(ps.older))
-	for p := range ps.older {
-		list = append(list, p)
-	}
-	return list
+	delete(ps.conns, c)
+	_ = c.Close()
 }
 
 func (ps *peers) close() {
@@ -116,8 +192,10 @@ func (ps *peers) pass(ctx context.Context, t *traffic.Table) error {
 	defer cancel()
 	for _, p := range ps.list() {
 		if err := p.send(t); err != nil {
-			continue // gone: followOlder sees it too
+			continue // await knows whether it is gone, or will be reached again
 		}
+	}
+	for _, p := range ps.list() {
 		if err := ps.await(ctx, p, t.Generation); err != nil {
 			return fmt.Errorf("a former worker does not take table %d: %w", t.Generation, err)
 		}
@@ -142,43 +220,44 @@ func (ps *peers) await(ctx context.Context, p *peer, generation uint64) error {
 	}
 }
 
-func (ps *peers) has(p *peer) bool {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	_, ok := ps.older[p]
-	return ok
-}
-
+// send sends a table.
 func (p *peer) send(t *traffic.Table) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.c == nil {
+		return net.ErrClosed
+	}
 	return json.NewEncoder(p.c).Encode(t)
 }
 
-// followOlder reads a predecessor's reports until it is gone.
-func (wk *Worker) followOlder(p *peer) {
-	d := json.NewDecoder(p.c)
+// followOlder reads a predecessor's reports until the connection breaks.
+func (wk *Worker) followOlder(p *peer, c net.Conn) {
+	d := json.NewDecoder(c)
 	for {
 		var r traffic.Report
 		if err := d.Decode(&r); err != nil {
 			break
 		}
-		p.mu.Lock()
-		p.report = r
-		p.mu.Unlock()
-		p.changed.fire()
+		p.heard(c, r)
 		wk.changed.fire()
 	}
-	wk.peers.setOlder(p, false)
-	_ = p.c.Close()
-	p.changed.fire()
+	wk.peers.drop(c)
+	p.heard(nil, nothingHeard())
 	wk.changed.fire()
+}
+
+// heard keeps a report; c is the connection from now on.
+func (p *peer) heard(c net.Conn, r traffic.Report) {
+	p.mu.Lock()
+	p.c, p.report = c, r
+	p.mu.Unlock()
+	p.changed.fire()
 }
 
 // obeyYounger serves the successor's tables and reports to it.
 func (wk *Worker) obeyYounger(c net.Conn) {
 	wk.background.Go(func() {
-		defer c.Close()
+		defer wk.peers.drop(c)
 		e := json.NewEncoder(c)
 		for {
 			changed := wk.changed.wait()
@@ -197,10 +276,7 @@ func (wk *Worker) obeyYounger(c net.Conn) {
 		t := new(traffic.Table)
 		if err := d.Decode(t); err != nil {
 			wk.log.Debug("successor is gone", slog.Any("err", err))
-			wk.peers.mu.Lock()
-			delete(wk.peers.conns, c)
-			wk.peers.mu.Unlock()
-			_ = c.Close()
+			wk.peers.drop(c)
 			return
 		}
 		wk.obey(t)

@@ -131,9 +131,9 @@ func (p *process) loop(ctx context.Context, signals <-chan os.Signal, told <-cha
 func (p *process) obey(ctx context.Context, t toldMessage) {
 	switch t.m.Op {
 	case handoff.Peer:
-		if err := p.wk.AddPeer(t.fd, t.m.Older); err != nil {
-			p.log.Error("link with another worker", "err", err)
-		}
+		p.peer(t)
+	case handoff.Gone:
+		p.wk.PeerGone(t.m.Worker)
 	case handoff.Lead:
 		// Opening listeners waits for answers that arrive over the link, which
 		// another goroutine reads.
@@ -150,7 +150,29 @@ func (p *process) obey(ctx context.Context, t toldMessage) {
 	}
 }
 
+func (p *process) peer(t toldMessage) {
+	var err error
+	if t.m.Older {
+		err = p.wk.AddOlder(t.fd, t.m.Worker, func() { p.lost(t.m.Worker) })
+	} else {
+		err = p.wk.AddYounger(t.fd)
+	}
+	if err != nil {
+		p.log.Error("link with another worker", "worker", t.m.Worker, "err", err)
+	}
+}
+
+// lost asks the holder whether a predecessor is gone.
+func (p *process) lost(worker int) {
+	if err := p.link.conn.Send(handoff.Message{Op: handoff.Lost, Worker: worker}, nil); err != nil {
+		p.log.Debug("tell the holder", "err", err) // which is gone, and we soon
+	}
+}
+
 func (p *process) serveAPI(f *os.File) error {
+	if f == nil {
+		return errNoDescriptor
+	}
 	l, err := net.FileListener(f)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err

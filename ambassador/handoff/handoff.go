@@ -51,6 +51,9 @@ const (
 	// Quiet answers Drain: the worker accepts nothing, writes no table and
 	// answers no control call any more.
 	Quiet Op = "quiet"
+	// Lost says that the connection to the predecessor Worker broke; it is
+	// answered by Gone, or by another Peer.
+	Lost Op = "lost"
 	// Alive is told every few seconds.
 	Alive Op = "alive"
 	// Sockets asks for Count TCP sockets, IPv6 ones with V6, that are not bound
@@ -66,9 +69,11 @@ const (
 const (
 	// Answer answers Open, Sockets and Upgrade.
 	Answer Op = "answer"
-	// Peer brings a connection to another live worker. Older says that the
-	// other one is the predecessor.
+	// Peer brings a connection to another live worker, Worker. Older says that
+	// the other one is the predecessor.
 	Peer Op = "peer"
+	// Gone says that the predecessor Worker has ended.
+	Gone Op = "gone"
 	// Drain makes a worker a predecessor.
 	Drain Op = "drain"
 	// End tells a predecessor to end what still runs, as cleanly as it can.
@@ -92,7 +97,9 @@ type Message struct {
 	Error string `json:"error,omitempty"`
 	// InUse says that another program holds the port.
 	InUse bool `json:"inUse,omitempty"`
-	Older bool `json:"older,omitempty"`
+	// Worker is another worker's number.
+	Worker int  `json:"worker,omitempty"`
+	Older  bool `json:"older,omitempty"`
 	// Count and V6 are of Sockets.
 	Count int  `json:"count,omitempty"`
 	V6    bool `json:"v6,omitempty"`

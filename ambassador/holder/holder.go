@@ -148,6 +148,7 @@ func (h *holder) loop(ctx context.Context, signals <-chan os.Signal) {
 			h.sd.watchdog()
 			h.killSilent()
 			h.endOld(time.Now())
+			h.relink()
 		case <-done:
 			done, deadline = nil, h.terminate()
 		case s := <-signals:
@@ -221,6 +222,17 @@ func (h *holder) handle(e event) {
 		}
 	case handoff.Upgrade:
 		h.upgrade(request{e.w, e.m.ID})
+	case handoff.Lost:
+		h.lost(e.w, e.m.Worker)
+	default:
+		h.unknown(e.w, e.m)
+	}
+}
+
+// unknown refuses what a newer worker asks: it goes on without.
+func (h *holder) unknown(w *worker, m handoff.Message) {
+	if m.ID != 0 {
+		h.send(w, handoff.Message{Op: handoff.Answer, ID: m.ID, Error: fmt.Sprintf("this holder knows no %q: restart the ambassador", m.Op)}, nil)
 	}
 }
 
@@ -238,6 +250,7 @@ func (h *holder) gone(w *worker, err error) {
 	if h.stop {
 		return
 	}
+	h.tellGone(w)
 	h.log.Warn("worker ended", "worker", w.number, "lived", time.Since(w.started).Round(time.Millisecond), "cause", err)
 	switch {
 	case w == h.next:

@@ -2,7 +2,6 @@ package holder
 
 import (
 	"cmp"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -88,20 +87,6 @@ func (h *holder) ready(w *worker) {
 	case h.next:
 		h.send(h.current, handoff.Message{Op: handoff.Drain}, nil)
 		h.handover = time.After(starting)
-	}
-}
-
-// link connects a worker with an older one.
-func (h *holder) link(young, old *worker) {
-	a, b, err := handoff.Streams()
-	if err != nil {
-		h.log.Error("link workers", "err", err)
-		return
-	}
-	h.send(young, handoff.Message{Op: handoff.Peer, Older: true}, a)
-	h.send(old, handoff.Message{Op: handoff.Peer}, b)
-	if err := errors.Join(a.Close(), b.Close()); err != nil {
-		h.log.Error("close handed connection", "err", err)
 	}
 }
 

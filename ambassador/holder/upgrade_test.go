@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/remorahq/remora/internal/traffic"
 )
 
@@ -376,4 +378,57 @@ func upgradeEcho(t *testing.T, c rawConn) {
 	if _, err := http.ReadResponse(c.br, nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A predecessor that cannot take its successor's connection, for want of
+// descriptors, is not taken for gone: what it serves is not drained, and the
+// connection is made as soon as it can be.
+func TestUnreachablePredecessorIsNotDrained(t *testing.T) {
+	// As our own user: another's limits are not ours to set.
+	p := startProgram(t, program, t.TempDir(), "--user", "root")
+	port := freePort(t)
+	a, b := startBackend(t, "v1"), startBackend(t, "v2")
+	p.put(table(port, "v1", a.rel("v1", traffic.Active)))
+	ws := openWebSocket(t, port)
+	old := p.workers()[0]
+	var before unix.Rlimit
+	err := unix.Prlimit(old, unix.RLIMIT_NOFILE, nil, &before)
+	if err == nil {
+		err = unix.Prlimit(old, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: before.Max}, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not by a call, which it could not accept either.
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "the successor", func() bool { return strings.Count(p.log.String(), "worker leads") == 2 })
+	tb := table(port, "v2", b.rel("v2", traffic.Active), a.rel("v1", traffic.Draining))
+	tb.Version, tb.Generation, tb.BootID = traffic.FormatVersion, 2, p.boot
+	if _, err := p.client.Put(t.Context(), tb); err == nil || !strings.Contains(err.Error(), "former worker") {
+		t.Errorf("a predecessor that was not asked counts as one that agreed: %v", err)
+	}
+	former := func() traffic.ReleaseReport {
+		rep, err := p.report()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rep.Services[0].Releases[1]
+	}
+	if r := former(); r.Drained || r.RequestsDrained {
+		t.Errorf("what it serves counts as drained: %+v", r)
+	}
+	if err := unix.Prlimit(old, unix.RLIMIT_NOFILE, &before, nil); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "the predecessor's report", func() bool { return former().Tunnels == 1 })
+	if _, err := p.client.Put(t.Context(), tb); err != nil {
+		t.Error(err)
+	}
+	if err := ws.echo("still here"); err != nil {
+		t.Error(err)
+	}
+	_ = ws.c.Close()
+	poll(t, "the drain", func() bool { return former().Drained })
 }

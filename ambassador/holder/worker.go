@@ -25,6 +25,7 @@ type worker struct {
 	draining time.Time // since when it is a predecessor, zero while it is none
 	ending   time.Time // when it was told to end what still runs
 	parked   bool      // nobody reads its link
+	lostBy   *worker   // its successor, which lost the connection to it
 }
 
 // start starts a worker from the program's file as it is now. The file is
