@@ -12,9 +12,14 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
-	"testing"
 	"time"
 )
+
+// TB is the part of testing.TB that is needed.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
 
 // CA is an authority.
 type CA struct {
@@ -30,7 +35,7 @@ type Pair struct {
 }
 
 // New makes an authority.
-func New(t testing.TB) *CA {
+func New(t TB) *CA {
 	t.Helper()
 	key := newKey(t)
 	spec := &x509.Certificate{
@@ -53,13 +58,13 @@ func (ca *CA) Pool() *x509.CertPool {
 
 // Issue makes a certificate for host names and addresses that is good for an
 // hour.
-func (ca *CA) Issue(t testing.TB, names ...string) Pair {
+func (ca *CA) Issue(t TB, names ...string) Pair {
 	t.Helper()
 	return ca.IssueUntil(t, time.Now().Add(time.Hour), names...)
 }
 
 // IssueUntil makes a certificate that ends then.
-func (ca *CA) IssueUntil(t testing.TB, end time.Time, names ...string) Pair {
+func (ca *CA) IssueUntil(t TB, end time.Time, names ...string) Pair {
 	t.Helper()
 	spec := &x509.Certificate{
 		SerialNumber: serial(t), Subject: pkix.Name{CommonName: names[0]},
@@ -77,53 +82,53 @@ func (ca *CA) IssueUntil(t testing.TB, end time.Time, names ...string) Pair {
 	der := sign(t, spec, ca.cert, key, ca.key)
 	raw, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("certtest: %v", err)
 	}
 	return Pair{Cert: encode("CERTIFICATE", der), Key: encode("PRIVATE KEY", raw), Leaf: parse(t, der)}
 }
 
 // TLS is the pair for use by crypto/tls.
-func (p Pair) TLS(t testing.TB) tls.Certificate {
+func (p Pair) TLS(t TB) tls.Certificate {
 	t.Helper()
 	c, err := tls.X509KeyPair(p.Cert, p.Key)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("certtest: %v", err)
 	}
 	return c
 }
 
-func newKey(t testing.TB) *ecdsa.PrivateKey {
+func newKey(t TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("certtest: %v", err)
 	}
 	return key
 }
 
-func serial(t testing.TB) *big.Int {
+func serial(t TB) *big.Int {
 	t.Helper()
 	n, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("certtest: %v", err)
 	}
 	return n
 }
 
-func sign(t testing.TB, spec, parent *x509.Certificate, key, by *ecdsa.PrivateKey) []byte {
+func sign(t TB, spec, parent *x509.Certificate, key, by *ecdsa.PrivateKey) []byte {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, spec, parent, key.Public(), by)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("certtest: %v", err)
 	}
 	return der
 }
 
-func parse(t testing.TB, der []byte) *x509.Certificate {
+func parse(t TB, der []byte) *x509.Certificate {
 	t.Helper()
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("certtest: %v", err)
 	}
 	return c
 }

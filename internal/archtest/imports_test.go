@@ -23,15 +23,15 @@ type apart struct {
 }
 
 func adapters() []string {
-	return []string{"internal/docker", "internal/gitsource", "internal/catalog", "internal/fleet", "internal/journal"}
+	return []string{"internal/docker", "internal/gitsource", "internal/catalog", "internal/fleet", "internal/journal", "internal/acme", "internal/certfiles"}
 }
 
 // heavy is what the data plane lives without.
 func heavy() []string {
 	return []string{
 		"github.com/go-git", "github.com/docker", "github.com/moby", "github.com/hashicorp/consul",
-		"github.com/compose-spec", "manifests/load", "reconciler", "internal/app", "internal/cli", "internal/api",
-		"internal/docker", "internal/gitsource", "internal/catalog", "internal/fleet", "internal/journal",
+		"github.com/compose-spec", "github.com/caddyserver", "manifests/load", "reconciler", "internal/app", "internal/cli", "internal/api",
+		"internal/docker", "internal/gitsource", "internal/catalog", "internal/fleet", "internal/journal", "internal/acme", "internal/certfiles",
 	}
 }
 
@@ -53,6 +53,10 @@ func ownedRules() []owned {
 		{
 			what: []string{"github.com/hashicorp/consul"}, by: []string{"internal/catalog"}, tests: true,
 			reason: "the Consul client has one adapter",
+		},
+		{
+			what: []string{"github.com/caddyserver/certmagic", "github.com/mholt/acmez", "go.uber.org/zap"}, by: []string{"internal/acme"}, tests: true,
+			reason: "certmagic has one adapter, and nobody else its logger",
 		},
 		{
 			what: []string{"manifests/load"}, by: []string{"manifests/load", "internal/cli", "internal/app"},
