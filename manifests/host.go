@@ -112,6 +112,20 @@ type HostAmbassador struct {
 	Names  string     `yaml:"names" json:"names,omitempty"`
 	ACME   HostACME   `yaml:"acme" json:"acme,omitzero"`
 	Limits HostLimits `yaml:"limits" json:"limits,omitzero"`
+	// AccessLog is how requests and tunnels are written down.
+	AccessLog HostAccessLog `yaml:"access_log" json:"accessLog,omitzero"`
+}
+
+// HostAccessLog is how the ambassador writes requests and tunnels down, in
+// access.log of its state folder. Zero is the default of each.
+type HostAccessLog struct {
+	// Format is "json" (default), "combined" (NCSA) or "off".
+	Format string `yaml:"format" json:"format,omitempty"`
+	// MaxSize is about how large a file becomes before it is renamed; default
+	// 64 MiB.
+	MaxSize Bytes `yaml:"max_size" json:"maxSize,omitempty"`
+	// Keep is how many renamed files stay; default 4.
+	Keep int `yaml:"keep" json:"keep,omitempty"`
 }
 
 // HostLimits bound what clients may cost the host, on every port. Zero is the

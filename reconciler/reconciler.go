@@ -304,6 +304,7 @@ func (r *Reconciler) buildTable(parts map[string]plan.AppTraffic) traffic.Table 
 	info, _, _ := r.world.state()
 	in := plan.TableInput{BootID: r.cfg.BootID, EngineStart: info.Start, HTTP: r.cfg.Host.Ambassador.HTTP, Apps: parts}
 	in.Limits = plan.Limits(r.cfg.Host.Ambassador.Limits)
+	in.AccessLog = plan.AccessLog(r.cfg.Host.Ambassador.AccessLog)
 	in.Trusted, _ = r.cfg.Host.Ambassador.Trusted() // the host file was checked when it was read
 	in.ProxyFrom, _ = r.cfg.Host.Ambassador.ProxyFrom()
 	in.KeepClient = r.cfg.KeepClient

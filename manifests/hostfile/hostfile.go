@@ -146,6 +146,7 @@ func (p *parser) check(host *manifests.Host) {
 		p.fail("ambassador.proxy_protocol_from", err.Error(), "such as 10.0.0.0/8 or 192.0.2.7")
 	}
 	p.limits(&host.Ambassador.Limits)
+	p.accessLog(&host.Ambassador.AccessLog)
 	p.entryPoints(&host.Ambassador)
 	p.acme(&host.Ambassador.ACME)
 	if host.Poll < 0 || host.StopRespect < 0 {
@@ -174,6 +175,20 @@ func (p *parser) limits(l *manifests.HostLimits) {
 	}
 	if l.PerClient < 0 {
 		p.fail("ambassador.limits.per_client", fmt.Sprintf("%d is negative", l.PerClient), "connections, such as 200; 0 is no limit")
+	}
+}
+
+// smallestLog is the least size of an access log's file: below it, files would
+// be renamed all the time.
+const smallestLog = 64 << 10
+
+func (p *parser) accessLog(l *manifests.HostAccessLog) {
+	p.oneOf("ambassador.access_log.format", l.Format, "", "json", "combined", "off")
+	if l.MaxSize != 0 && l.MaxSize < smallestLog {
+		p.fail("ambassador.access_log.max_size", fmt.Sprintf("%d bytes are too few", l.MaxSize), "64KiB or more, such as 64MiB")
+	}
+	if l.Keep < 0 {
+		p.fail("ambassador.access_log.keep", fmt.Sprintf("%d is negative", l.Keep), "files, such as 4")
 	}
 }
 

@@ -36,7 +36,7 @@ policy:
   certificates: [/etc/ssl/shop]
 network_pool: 10.99.0.0/16
 poll: 1m
-ambassador: {mode: external, http: [80, 8080], https: [443, 8443], acme: {email: ops@example.com, directory: "https://ca.test/dir", ca_file: /etc/ca.pem, challenges: [http-01], shared: /mnt/acme}, limits: {header: 5s, body_rate: 100, idle: 1m, per_client: 200}}
+ambassador: {mode: external, http: [80, 8080], https: [443, 8443], acme: {email: ops@example.com, directory: "https://ca.test/dir", ca_file: /etc/ca.pem, challenges: [http-01], shared: /mnt/acme}, limits: {header: 5s, body_rate: 100, idle: 1m, per_client: 200}, access_log: {format: combined, max_size: 16MiB, keep: 2}}
 standby: {for: 0s}
 api: {metrics: "127.0.0.1:9631"}
 log: {format: json, level: debug}
@@ -66,7 +66,7 @@ func TestParse(t *testing.T) {
 		Email: "ops@example.com", Directory: "https://ca.test/dir", CAFile: "/etc/ca.pem", Challenges: []string{"http-01"}, Shared: "/mnt/acme",
 	}, Limits: manifests.HostLimits{
 		Header: manifests.Duration(5 * time.Second), BodyRate: 100, Idle: manifests.Duration(time.Minute), PerClient: 200,
-	}}
+	}, AccessLog: manifests.HostAccessLog{Format: "combined", MaxSize: 16 << 20, Keep: 2}}
 	want.Standby = &manifests.HostStandby{}
 	want.API = manifests.HostAPI{Metrics: "127.0.0.1:9631", Socket: "/run/remora/agent.sock"}
 	want.Log = manifests.HostLog{Format: "json", Level: "debug"}
@@ -119,6 +119,17 @@ func TestErrors(t *testing.T) {
 		"trusted proxies": {
 			"version: 1\nambassador:\n  trusted_proxies: [10.0.0.0/8, 192.0.2.7, \"2001:db8::/32\", nobody]\n",
 			[]string{`3:3: ambassador.trusted_proxies: "nobody" is neither an address nor a prefix`},
+		},
+		"access log": {
+			"version: 1\nambassador:\n  access_log: {format: xml, max_size: 1KiB, keep: -1}\n",
+			[]string{
+				`3:16: ambassador.access_log.format: "xml" is not known; one of: json, combined, off`,
+				"3:29: ambassador.access_log.max_size: 1024 bytes are too few", "3:45: ambassador.access_log.keep: -1 is negative",
+			},
+		},
+		"access log's size": {
+			"version: 1\nambassador:\n  access_log: {max_size: lots}\n",
+			[]string{`3:26: ambassador.access_log.max_size: "lots" is no size`},
 		},
 		"limits": {
 			"version: 1\nambassador:\n  limits: {header: 10ms, body_rate: -1, idle: -2s, per_client: -3}\n",

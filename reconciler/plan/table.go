@@ -29,7 +29,8 @@ type TableInput struct {
 	// Trusted are the peers whose word about clients is believed.
 	Trusted []netip.Prefix
 	// Limits bound what clients may cost the host.
-	Limits traffic.Limits
+	Limits    traffic.Limits
+	AccessLog traffic.AccessLog
 	// ProxyFrom are the peers that tell by the PROXY protocol who the client is.
 	ProxyFrom []netip.Prefix
 	// KeepClient says that answers to clients find their way back here, so that
@@ -115,7 +116,7 @@ func Table(in TableInput) traffic.Table {
 	for _, id := range slices.Sorted(maps.Keys(in.Apps)) {
 		b.app(id, in.Apps[id])
 	}
-	t := traffic.Table{Version: traffic.FormatVersion, BootID: in.BootID, EngineStart: in.EngineStart, Services: b.services, TrustedProxies: in.Trusted, Limits: in.Limits}
+	t := traffic.Table{Version: traffic.FormatVersion, BootID: in.BootID, EngineStart: in.EngineStart, Services: b.services, TrustedProxies: in.Trusted, Limits: in.Limits, AccessLog: in.AccessLog}
 	for _, l := range b.byKey {
 		slices.SortFunc(l.Routes, compareRoutes)
 		slices.SortFunc(l.TLS, compareNames)
