@@ -42,9 +42,9 @@ type endpoint struct {
 	strikes atomic.Int32 // answers missing in a row
 	struck  atomic.Int64 // when the last one was, unix nanoseconds
 	// way is how clients' addresses can be kept, and lost until when (unix
-	// nanoseconds) that is not tried.
+	// nanoseconds) that is not tried, in IPv4 and IPv6.
 	way  atomic.Pointer[way]
-	lost atomic.Int64
+	lost [2]atomic.Int64
 
 	recent atomic.Pointer[pool] // the one used last
 

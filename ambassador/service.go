@@ -94,7 +94,8 @@ func (r *release) setEndpoints(list []*endpointView) {
 	for _, ev := range list {
 		r.endpoints[ev.ep.key] = ev.ep
 		ev.ep.way.Store(wayOf(ev.spec))
-		ev.ep.lost.Store(0)
+		ev.ep.lost[0].Store(0)
+		ev.ep.lost[1].Store(0)
 	}
 }
 

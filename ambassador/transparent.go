@@ -26,9 +26,10 @@ type NotAllowed struct{ Text string }
 
 func (e *NotAllowed) Error() string { return e.Text }
 
-// lostWay is for how long a port is not tried again after answers to clients
-// found no way back.
-const lostWay = time.Minute
+// lostWay is for how long an endpoint is not tried again after answers to
+// clients found no way back. A container that has just started may not use its
+// address of IPv6 yet.
+const lostWay = 5 * time.Second
 
 // way is what an endpoint's present tables say of clients' addresses.
 type way struct {
@@ -56,6 +57,14 @@ func (e *endpoint) wayTo(client netip.Addr) (netip.Addr, bool) {
 	return to, ok
 }
 
+// lostFor is until when clients of that family are not tried.
+func (e *endpoint) lostFor(client netip.Addr) *atomic.Int64 {
+	if client.Is6() {
+		return &e.lost[1]
+	}
+	return &e.lost[0]
+}
+
 // dialFor connects to the port of a route at an endpoint for a tunnel's client.
 // A container that gets a PROXY header expects it from us and not from the
 // client.
@@ -77,11 +86,12 @@ func (k *conn) dialFor(ep *endpoint, r *traffic.Route) (*upstream, error) {
 
 // dialAsClient connects from the client's address, or returns nil.
 func (k *conn) dialAsClient(ep *endpoint, port uint16) *upstream {
-	if !k.keepsClient() || ep.lost.Load() > time.Now().UnixNano() {
+	if !k.keepsClient() {
 		return nil
 	}
 	to, ok := ep.wayTo(k.peer)
-	if !ok || isLocal(k.peer) {
+	lost := ep.lostFor(k.peer)
+	if !ok || lost.Load() > time.Now().UnixNano() || isLocal(k.peer) {
 		return nil
 	}
 	s, err := k.wk.spares.take(k.wk.opt.Opener, k.peer.Is6())
@@ -93,7 +103,7 @@ func (k *conn) dialAsClient(ep *endpoint, port uint16) *upstream {
 		return &upstream{TCPConn: c, pool: ep.pool(port), used: time.Now(), idle: maxIdle}
 	}
 	if cause(err) == timedOut {
-		ep.lost.Store(time.Now().Add(lostWay).UnixNano())
+		lost.Store(time.Now().Add(lostWay).UnixNano())
 		k.wk.log.Warn("no way back for a client's address, its tunnels come from the host's", "client", k.peer, "to", to, "port", port)
 		k.wk.changed.fire()
 	}
@@ -309,7 +319,7 @@ func (v *view) lostWay(l *traffic.Listener) bool {
 		}
 		for _, rv := range sv.releases {
 			for _, ev := range rv.endpoints {
-				if ev.ep.lost.Load() > now {
+				if ev.ep.lost[0].Load() > now || ev.ep.lost[1].Load() > now {
 					return true
 				}
 			}

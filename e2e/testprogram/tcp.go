@@ -10,7 +10,8 @@ import (
 )
 
 // listenTCP serves an echo by lines. With greet the server speaks first:
-// "hello <version> <instance>". A line "id <x>" is entered in the account.
+// "hello <version> <instance>". A line "id <x>" is entered in the account; the
+// line "peer" is answered by who the connection comes from.
 func (p *program) listenTCP(ctx context.Context, addr string, greet bool) error {
 	if addr == "off" {
 		return nil
@@ -50,6 +51,9 @@ func (p *program) echoLines(ctx context.Context, conn net.Conn, greet bool) {
 		line, err := lines.ReadString('\n')
 		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "id "); ok {
 			p.account.Note("TCP", id, "line")
+		}
+		if strings.TrimSpace(line) == "peer" {
+			line = conn.RemoteAddr().String() + "\n"
 		}
 		if _, werr := conn.Write([]byte(line)); err != nil || werr != nil {
 			return
