@@ -212,5 +212,8 @@ func (x *exchange) unlist() {
 	if x.listed {
 		x.claim.rel.delist(&x.flight)
 		x.listed = false
+		if x.flight.kicked.Load() {
+			x.k.writeBy = time.Time{} // stop may have moved it
+		}
 	}
 }

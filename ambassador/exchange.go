@@ -9,6 +9,7 @@ import (
 
 	"github.com/remorahq/remora/ambassador/http1"
 	"github.com/remorahq/remora/ambassador/page"
+	"github.com/remorahq/remora/ambassador/tunnel"
 )
 
 // An exchange is one request and its response. What may be sent again follows
@@ -49,6 +50,7 @@ type exchange struct {
 	reply   http1.Body // of the response
 	room    []byte     // for the next piece of reply, of which got bytes came
 	got     int
+	moves   *tunnel.Mover
 	charged int64 // of the replay budget
 	// streams says that the body is copied while the response is awaited;
 	// kept is what of it was sent so far, unless spilled.
@@ -349,9 +351,7 @@ func (x *exchange) release(out outcome) {
 	uploaded := true
 	if x.pump != nil {
 		x.pump.halt(x.k)
-		x.verdict.bytesIn += x.pump.sent
-		uploaded = x.pump.written.Load()
-		x.pump = nil
+		uploaded = x.endPump()
 	}
 	x.unlist()
 	if x.up == nil {
@@ -416,6 +416,9 @@ func (x *exchange) send(reused bool) outcome {
 		rel.errors5xx.Add(1)
 	}
 	x.claim.ep.answered(true)
+	if x.pump != nil {
+		x.pump.answered.Store(true)
+	}
 	if x.asksElsewhere() {
 		x.want.tried = append(x.want.tried, x.claim.ep)
 		return declined
@@ -481,7 +484,14 @@ func (x *exchange) enlist() {
 	}
 	x.listed = true
 	up := x.up
-	x.flight.stop = func() { _ = up.SetReadDeadline(time.Unix(1, 0)) }
+	again, client := false, x.k.c
+	x.flight.stop = func() {
+		_ = up.SetReadDeadline(time.Unix(1, 0))
+		if again { // it waits for a client that does not read
+			_ = client.SetWriteDeadline(time.Unix(1, 0))
+		}
+		again = true
+	}
 	up.readBy = time.Time{} // stop may hide it
 	x.claim.rel.enlist(&x.flight)
 }

@@ -70,7 +70,7 @@ func (x *exchange) asksElsewhere() bool {
 		return false
 	}
 	rv := x.route()
-	if rv == nil || !rv.spec.Retry5xx || x.declined || x.lost || x.streams || !x.replayable() {
+	if rv == nil || !rv.spec.Retry5xx || x.declined || x.streams || x.lost || !x.replayable() {
 		return false
 	}
 	w := x.want

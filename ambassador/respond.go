@@ -3,7 +3,6 @@ package ambassador
 import (
 	"errors"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/remorahq/remora/ambassador/http1"
@@ -41,7 +40,7 @@ func (x *exchange) respond() outcome {
 	}
 	// The client must see that the answer is not whole: no last chunk, and a
 	// reset where only the connection's end tells.
-	if errors.Is(err, errBroken) || errors.Is(err, errKicked) {
+	if errors.Is(err, errBroken) || errors.Is(err, errKicked) || x.flight.kicked.Load() {
 		x.claim.rel.errors5xx.Add(1)
 		x.verdict.why = page.BrokenOff
 		if errors.Is(err, errKicked) {
@@ -52,28 +51,50 @@ func (x *exchange) respond() outcome {
 	return deserted
 }
 
-// copyResponse writes the head and the body. A small body that has arrived
-// goes out with the head in one write. head is in buf, unless it was too long.
+// copyResponse writes the head and the body. What of the body has arrived goes
+// out with the head in one write. head is in buf, unless it was too long.
 func (x *exchange) copyResponse(head []byte, buf *buffer, chunked bool) error {
-	body := &x.reply
-	body.Reset(x.ubr, x.res.Length)
-	if n := int(x.res.Length); n > 0 && n <= x.ubr.Buffered() && len(head)+n <= cap(head) {
-		have := len(head)
-		head = head[:have+n]
-		if _, err := io.ReadFull(body, head[have:]); err != nil {
-			return errBroken
+	x.reply.Reset(x.ubr, x.res.Length)
+	out, err := x.gather(head, chunked)
+	if err == nil || len(out) > len(head) {
+		if werr := x.toClient(out); werr != nil {
+			return werr
 		}
 	}
-	if err := x.toClient(head); err != nil {
+	if err != nil || x.reply.Done() {
 		return err
-	}
-	if body.Done() {
-		return nil
 	}
 	if x.res.Events {
 		x.becomeStream()
 	}
+	if err := x.spliceReply(); !errors.Is(err, errNotSpliced) {
+		return err
+	}
 	return x.copyBody(buf.b[:], chunked)
+}
+
+// gather appends what of the body has arrived and fits, and its end.
+func (x *exchange) gather(out []byte, chunked bool) ([]byte, error) {
+	const frame, least = http1.ChunkRoom + http1.ChunkAfter, 256
+	for !x.reply.Done() && cap(out)-len(out) > frame+least && x.reply.Ready() {
+		free := out[len(out):cap(out)]
+		n, err := x.reply.Read(free[http1.ChunkRoom : len(free)-http1.ChunkAfter])
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return out, errBroken
+		}
+		piece := free[http1.ChunkRoom : http1.ChunkRoom+n]
+		if chunked {
+			piece = http1.FrameChunk(free, n)
+		}
+		out = out[:len(out)+copy(free, piece)]
+	}
+	if chunked && x.reply.Done() {
+		out = x.reply.AppendLast(out)
+	}
+	return out, nil
 }
 
 func (x *exchange) toClient(b []byte) error {
@@ -96,9 +117,7 @@ func (x *exchange) uploaded() bool {
 		return false
 	}
 	<-p.end
-	x.verdict.bytesIn += p.sent
-	x.pump = nil
-	return p.written.Load()
+	return x.endPump()
 }
 
 // becomeStream counts a stream of events as a tunnel: it may go on until the
@@ -142,7 +161,7 @@ func (x *exchange) copyBody(buf []byte, chunked bool) error {
 		}
 		switch {
 		case errors.Is(err, io.EOF) && chunked, errors.Is(err, errKicked) && x.res.Events && chunked:
-			return x.toClient([]byte(http1.LastChunk))
+			return x.toClient(x.reply.AppendLast(x.room[:0]))
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, errKicked), errors.As(err, &leftError{}):
@@ -169,121 +188,4 @@ func (x *exchange) switchProtocols() outcome {
 	x.verdict.lasting, x.verdict.protocol = true, protocolOf(x.k.req.Upgrade)
 	x.k.upgraded(&x.claim, up, ubr, &x.verdict)
 	return ended
-}
-
-// pump copies an upload while the response is awaited.
-type pump struct {
-	up      *upstream
-	halting atomic.Bool
-	left    atomic.Bool // the client broke off
-	read    atomic.Bool // the client's body was read to its end
-	written atomic.Bool // and written
-	end     chan struct{}
-	sent    int64 // bytes, once it has ended
-}
-
-// halt ends the pump and waits for it. The client's bytes that it has not read
-// stay unread.
-func (p *pump) halt(k *conn) {
-	p.halting.Store(true)
-	_ = k.c.SetReadDeadline(time.Unix(1, 0))
-	k.readBy = time.Time{}
-	_ = p.up.SetWriteDeadline(time.Unix(1, 0))
-	<-p.end
-}
-
-// deadlines lets the client and the upstream take their time, unless the pump
-// is being halted: then false, and no deadline of ours hides halt's.
-func (p *pump) deadlines(k *conn) bool {
-	by := time.Now().Add(writeLimit)
-	_, _ = k.c.SetReadDeadline(by), p.up.SetWriteDeadline(by)
-	return !p.halting.Load()
-}
-
-// startPump sends what was kept of the body before, then the rest as it comes.
-func (x *exchange) startPump() bool {
-	for piece := x.kept; len(piece) > 0; {
-		n := min(len(piece), copyBuffer)
-		if _, err := x.up.Write(x.frame(piece[:n])); err != nil {
-			return false
-		}
-		piece = piece[n:]
-	}
-	p := &pump{up: x.up, end: make(chan struct{})}
-	p.read.Store(x.body.Done())
-	x.pump = p
-	x.k.readBy = time.Time{}
-	go func() {
-		defer close(p.end)
-		if x.upload(p) {
-			p.left.Store(true)
-			_ = p.up.SetReadDeadline(time.Unix(1, 0))
-		}
-	}()
-	return true
-}
-
-// frame gives a piece of body the request's framing.
-func (x *exchange) frame(piece []byte) []byte {
-	if x.k.req.Length >= 0 {
-		return piece
-	}
-	buf := make([]byte, http1.ChunkRoom+len(piece)+http1.ChunkAfter)
-	copy(buf[http1.ChunkRoom:], piece)
-	return http1.FrameChunk(buf, len(piece))
-}
-
-// upload copies the body and says whether the client broke off. What is read
-// is kept while it fits, so that the request can be sent again.
-func (x *exchange) upload(p *pump) (left bool) {
-	pooled := x.k.wk.buffers.get()
-	defer x.k.wk.buffers.put(pooled)
-	buf := pooled.b[:]
-	const room, after = http1.ChunkRoom, http1.ChunkAfter
-	chunked := x.k.req.Length < 0
-	lim := x.k.wk.view.Load().limits
-	got, waited := int64(0), time.Duration(0)
-	for p.deadlines(x.k) {
-		begun := time.Now()
-		n, err := x.body.Read(buf[room : len(buf)-after])
-		got, waited = got+int64(n), waited+time.Since(begun)
-		switch {
-		case errors.Is(err, io.EOF):
-			p.read.Store(true)
-			if chunked {
-				_, err = io.WriteString(p.up, http1.LastChunk)
-			}
-			p.written.Store(err == nil || errors.Is(err, io.EOF))
-			return false
-		case err != nil:
-			return !p.halting.Load()
-		case !chunked && !x.body.Done() && lim.trickles(got, waited):
-			return true
-		}
-		// A server may answer the last byte before we come to know that it was
-		// written.
-		p.read.Store(x.body.Done())
-		x.keep(buf[room : room+n])
-		piece := buf[room : room+n]
-		if chunked {
-			piece = http1.FrameChunk(buf, n)
-		}
-		if _, err := p.up.Write(piece); err != nil {
-			return false
-		}
-		x.claim.rel.bytesIn.Add(uint64(n))
-		p.sent += int64(n)
-	}
-	return false
-}
-
-func (x *exchange) keep(piece []byte) {
-	if x.lost {
-		return
-	}
-	if len(x.kept)+len(piece) > replayLimit || !x.charge(int64(len(piece))) {
-		x.lost, x.kept = true, nil
-		return
-	}
-	x.kept = append(x.kept, piece...)
 }

@@ -16,15 +16,56 @@ type Body struct {
 	inChunk bool
 	begun   bool // a chunk was read: its CRLF comes before the next size
 	done    bool
+	trailer []byte // lines to forward, each with its CRLF
 }
 
 // Reset begins the body of the length that a head told.
 func (b *Body) Reset(br *bufio.Reader, length int64) {
-	*b = Body{br: br, left: max(length, 0), kind: length, done: length == 0}
+	*b = Body{br: br, left: max(length, 0), kind: length, done: length == 0, trailer: b.trailer[:0]}
 }
 
 // Done says that the body was read to its end.
 func (b *Body) Done() bool { return b.done }
+
+// Direct says that the body is of a known length and that the next of its bytes,
+// left in all, are still in the connection: they may be taken there. What was
+// taken has to be told with Took.
+func (b *Body) Direct() (left int64, ok bool) {
+	return b.left, b.kind >= 0 && !b.done && b.br.Buffered() == 0
+}
+
+// Took counts bytes that were taken from the connection itself.
+func (b *Body) Took(n int64) {
+	b.left -= n
+	b.done = b.left == 0
+}
+
+// Ready says that the next Read needs nothing that has not arrived. It may be
+// false when that is so.
+func (b *Body) Ready() bool {
+	buf, _ := b.br.Peek(b.br.Buffered())
+	switch {
+	case b.done:
+		return true
+	case b.kind != -1 || b.inChunk:
+		return len(buf) > 0
+	}
+	if b.begun {
+		if len(buf) < 2 {
+			return false
+		}
+		buf = buf[2:]
+	}
+	i := bytes.IndexByte(buf, '\n')
+	if i < 0 {
+		return false
+	}
+	if buf[0] != '0' {
+		return len(buf) > i+1
+	}
+	_, whole, err := trailersEnd(buf, i+1)
+	return whole && err == nil
+}
 
 // Read returns payload, io.EOF at the body's end, and io.ErrUnexpectedEOF when
 // the connection ended before it.
@@ -69,7 +110,7 @@ func (b *Body) readUntilClose(p []byte) (int, error) {
 }
 
 // nextChunk reads the line of the next chunk's size and, after the last one,
-// the trailers, which are dropped (RFC 9110 §6.5.1 lets an intermediary).
+// the trailers.
 func (b *Body) nextChunk() error {
 	skip := 0
 	if b.begun {
@@ -115,7 +156,7 @@ func (b *Body) peekLine(skip int) ([]byte, error) {
 	}
 }
 
-// trailers drops the fields after the last chunk, whose line has n bytes.
+// trailers reads the fields after the last chunk, whose line has n bytes.
 func (b *Body) trailers(n int) error {
 	for {
 		buf, _ := b.br.Peek(b.br.Buffered())
@@ -124,6 +165,9 @@ func (b *Body) trailers(n int) error {
 			return err
 		}
 		if ok {
+			if b.trailer, err = appendTrailer(b.trailer, buf[n:end]); err != nil {
+				return err
+			}
 			_, _ = b.br.Discard(end)
 			b.done = true
 			return nil

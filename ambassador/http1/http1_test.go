@@ -83,7 +83,7 @@ func TestRequestForwarded(t *testing.T) {
 		},
 		"hop_by_hop_and_spoofs": {
 			raw:  "POST / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, X-Secret\r\nX-Secret: 1\r\nKeep-Alive: 3\r\nTE: trailers\r\nX-Forwarded-For: 1.1.1.1\r\nX_Forwarded_For: 2.2.2.2\r\nForwarded: for=3\r\nX-Real-IP: 4\r\nProxy-Connection: y\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
-			want: "POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: x\r\nForwarded: for=192.0.2.7;host=\"x\";proto=http\r\nContent-Length: 0\r\n\r\n",
+			want: "POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: x\r\nForwarded: for=192.0.2.7;host=\"x\";proto=http\r\nContent-Length: 0\r\nTE: trailers\r\nConnection: TE\r\n\r\n",
 		},
 		"trusted": {
 			trusted: true,
@@ -234,7 +234,7 @@ func TestFrameChunk(t *testing.T) {
 		buf := make([]byte, ChunkRoom+n+ChunkAfter)
 		copy(buf[ChunkRoom:], bytes.Repeat([]byte("x"), n))
 		var b Body
-		b.Reset(bufio.NewReader(io.MultiReader(bytes.NewReader(FrameChunk(buf, n)), strings.NewReader(LastChunk))), -1)
+		b.Reset(bufio.NewReader(io.MultiReader(bytes.NewReader(FrameChunk(buf, n)), strings.NewReader("0\r\n\r\n"))), -1)
 		if got, err := io.ReadAll(&b); err != nil || len(got) != n {
 			t.Errorf("%d bytes came back as %d, %v", n, len(got), err)
 		}

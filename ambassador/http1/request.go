@@ -28,6 +28,8 @@ type Request struct {
 	Pins bool
 	// Expects says that the client waits for a 100 before it sends the body.
 	Expects bool
+	// Trailers says that the client takes trailers in the response.
+	Trailers bool
 
 	size int
 }
@@ -165,6 +167,8 @@ func (r *Request) interpret() error {
 			wantsUpgrade = wantsUpgrade || hasListed(f.Value, "upgrade")
 		case fold(f.Name, "upgrade"):
 			upgrade = f.Value
+		case fold(f.Name, "te"):
+			r.Trailers = r.Minor == 1 && hasListed(f.Value, "trailers")
 		case fold(f.Name, "expect"):
 			r.Expects = true
 		case fold(f.Name, "authorization"):

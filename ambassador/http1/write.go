@@ -34,7 +34,8 @@ func AppendRequest(dst []byte, r *Request, fw Forward) []byte {
 	dst = append(dst, "\r\n"...)
 	listed := connectionLists(r.Fields)
 	for _, f := range r.Fields {
-		if !dropFromRequest(f.Name, fw.Trusted) && !isListed(listed, f.Name) {
+		announces := r.Length == -1 && fold(f.Name, "trailer")
+		if (announces || !dropFromRequest(f.Name, fw.Trusted)) && !isListed(listed, f.Name) {
 			dst = appendField(dst, f)
 		}
 	}
@@ -45,6 +46,9 @@ func AppendRequest(dst []byte, r *Request, fw Forward) []byte {
 		dst = append(dst, "Content-Length: "...)
 		dst = strconv.AppendInt(dst, r.Length, 10)
 		dst = append(dst, "\r\n"...)
+	}
+	if r.Trailers {
+		dst = append(dst, "TE: trailers\r\nConnection: TE\r\n"...)
 	}
 	if r.Upgrade != "" {
 		dst = append(dst, "Connection: Upgrade\r\nUpgrade: "...)
@@ -193,6 +197,10 @@ func AppendResponse(dst []byte, r *Response, d Delivery) []byte {
 	listed := connectionLists(r.Fields)
 	noBody := r.Status < 200 || r.Status == 204
 	for _, f := range r.Fields {
+		if d.Chunked && fold(f.Name, "trailer") {
+			dst = appendField(dst, f)
+			continue
+		}
 		if dropFromResponse(f.Name) || noBody && fold(f.Name, "content-length") || !d.Switching && isListed(listed, f.Name) {
 			continue
 		}
@@ -303,9 +311,6 @@ const (
 	ChunkRoom  = 10
 	ChunkAfter = 2
 )
-
-// LastChunk ends a chunked body.
-const LastChunk = "0\r\n\r\n"
 
 // FrameChunk makes buf[ChunkRoom:ChunkRoom+n] a chunk in place and returns the
 // bytes to write. buf has [ChunkAfter] bytes of room behind the payload.
