@@ -27,6 +27,7 @@ func (r *Reconciler) Do(ctx context.Context, c status.Command) (status.Answer, e
 	verbs := map[string]func(w *worker, ctx context.Context, c status.Command) (status.Answer, error){
 		"deploy": (*worker).deploy, "rollback": (*worker).rollback, "unpin": (*worker).unpin, "suspend": (*worker).suspend,
 		"resume": (*worker).resume, "retry": (*worker).retry, "restart": (*worker).restart, "stop": (*worker).stop, "start": (*worker).startAgain,
+		"maintenance": (*worker).maintenance,
 	}
 	verb, ok := verbs[c.Verb]
 	if !ok {

@@ -56,11 +56,25 @@ func (r *Reconciler) explainApp(w *worker, service string) status.Explanation {
 			e.Want, e.Have = s.Wanted, s.Running
 		}
 	}
+	if held.Reason.Open() {
+		held = orMaintained(held, v.Services)
+	}
 	if held.Reason == "" {
 		held.Reason = status.Progressing
 	}
 	e.Gates, e.Live = status.Chain(held)
 	return e
+}
+
+// orMaintained is the gate of a service whose visitors get a page, if there is
+// one: its app is as it should be, but nobody sees it.
+func orMaintained(held status.Gate, services []status.Service) status.Gate {
+	for _, s := range services {
+		if s.Reason == status.Maintenance {
+			return status.Gate{Reason: s.Reason, Message: s.Name + ": " + s.Message, Since: s.Since}
+		}
+	}
+	return held
 }
 
 // findContainer finds a container by name, or by its ID's beginning.

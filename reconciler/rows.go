@@ -77,6 +77,12 @@ func (w *worker) serving(v *status.Service, s *ledger.Service, d *ledger.Deploye
 			v.Traffic = 0
 		}
 	}
+	if m := s.Maintenance; m != nil && v.Traffic > 0 {
+		v.Traffic = 0
+	}
+	if s.Maintenance != nil && s.Stopped == nil && v.Reason.Open() {
+		v.Reason, v.Message = status.Maintenance, maintenanceMessage(s.Maintenance)
+	}
 	if c := w.changeOf(v.Name); c != nil && c.Holding && v.Traffic > 0 {
 		v.Traffic = 0
 	}
@@ -165,6 +171,17 @@ func (w *worker) warnings(service string) []string {
 		}
 	}
 	return out
+}
+
+func maintenanceMessage(m *ledger.Maintenance) string {
+	text := "visitors get the page that " + m.By.Name + " put up"
+	if m.Reason != "" {
+		text += ": " + m.Reason
+	}
+	if !m.Until.IsZero() {
+		text += ", until " + m.Until.Format("15:04")
+	}
+	return text
 }
 
 func stoppedMessage(o *ledger.Override) string {

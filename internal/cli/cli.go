@@ -152,7 +152,7 @@ host is back. These commands watch that, and help when something holds it up.`,
 	a.add(root, groupChange, a.planCommand(), a.renderCommand(), a.validateCommand(), a.setCommand(), a.reconcileCommand(),
 		a.deployCommand(), a.waitCommand())
 	a.add(root, groupFix, a.rollbackCommand(), a.unpinCommand(), a.suspendCommand(), a.resumeCommand(), a.retryCommand(),
-		a.restartCommand(), a.stopCommand(), a.startCommand(), a.pruneCommand())
+		a.restartCommand(), a.stopCommand(), a.startCommand(), a.maintenanceCommand(), a.pruneCommand())
 	a.add(root, groupHost, a.agentCommand(), a.tryCommand(), a.versionCommand())
 	root.AddCommand(a.loadCommand())
 	root.AddCommand(laterCommands()...)

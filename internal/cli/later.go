@@ -9,7 +9,7 @@ import (
 func laterCommands() []*cobra.Command {
 	var out []*cobra.Command
 	for _, name := range []string{
-		"hosts", "rollout", "doctor", "volumes", "images", "exec", "run", "maintenance", "promote", "freeze", "unfreeze",
+		"hosts", "rollout", "doctor", "volumes", "images", "exec", "run", "promote", "freeze", "unfreeze",
 		"drain", "undrain", "init", "install", "import", "export", "adopt", "uninstall",
 	} {
 		out = append(out, &cobra.Command{

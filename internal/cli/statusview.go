@@ -337,6 +337,8 @@ func withNext(why string, l line, entry status.Entry) string {
 		next = "remora resume " + l.name
 	case status.StoppedByHand:
 		next = "remora start " + l.name
+	case status.Maintenance:
+		next = "remora maintenance " + l.name + " off"
 	}
 	return orElse(why, entry.Meaning) + " → " + next
 }

@@ -6,7 +6,7 @@ import "time"
 // "app" where that is unique; Service is empty for all of the app's.
 type Command struct {
 	// Verb is "reconcile", "deploy", "rollback", "unpin", "suspend", "resume",
-	// "retry", "restart", "stop", "start" or "prune".
+	// "retry", "restart", "stop", "start", "maintenance" or "prune".
 	Verb    string `json:"verb"`
 	Source  string `json:"source,omitempty"`
 	App     string `json:"app,omitempty"`
@@ -19,7 +19,10 @@ type Command struct {
 	// Confirm is the revision that `prune --confirm` names.
 	Confirm  string `json:"confirm,omitempty"`
 	Override string `json:"override,omitempty"`
-	Actor    Actor  `json:"actor"`
+	// Off ends maintenance; Notice is what visitors read during it.
+	Off    bool   `json:"off,omitempty"`
+	Notice string `json:"notice,omitempty"`
+	Actor  Actor  `json:"actor"`
 }
 
 // Answer is the agent's answer to a command.

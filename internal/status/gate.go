@@ -47,6 +47,7 @@ func Gates() []GateRow {
 		{"rolled out", "all services are on it", []Reason{
 			Progressing, Returning, Interrupted, Superseded, RolledBack, StatefulNotRolledBack,
 		}, author},
+		{"open", "visitors are let in", []Reason{Maintenance}, person},
 		{"traffic", "is on it", []Reason{Succeeded, NoChange}, remora},
 	}
 }

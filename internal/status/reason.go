@@ -41,6 +41,7 @@ const (
 	Superseded            Reason = "Superseded"
 	Interrupted           Reason = "Interrupted"
 	StoppedByHand         Reason = "StoppedByHand"
+	Maintenance           Reason = "Maintenance"
 	Pinned                Reason = "Pinned"
 	Suspended             Reason = "Suspended"
 	CrashLoop             Reason = "CrashLoop"
@@ -102,6 +103,7 @@ func Reasons() []Entry {
 		{Superseded, "a newer commit took the place of this one", "nothing to do", false},
 		{Interrupted, "a rollout was cut off (restart of the host or the engine) and begins again", "nothing to do", false},
 		{StoppedByHand, "a person stopped this", "`remora start`, or wait until it is repaired", true},
+		{Maintenance, "a person put up a page for visitors; everything runs on behind it", "`remora maintenance APP/SERVICE off`", true},
 		{Pinned, "a person's rollback holds this release", "merge the revert, or `remora unpin`", true},
 		{Suspended, "reconciling is suspended by a person", "`remora resume`", true},
 		{CrashLoop, "the container keeps exiting; it is restarted with growing pauses", "see `remora logs`", true},

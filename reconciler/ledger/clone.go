@@ -37,7 +37,7 @@ func (s *Service) clone() *Service {
 	c.Quarantined, c.Jobs = maps.Clone(s.Quarantined), maps.Clone(s.Jobs)
 	c.Promoted = slices.Clone(s.Promoted)
 	c.Anonymous = maps.Clone(s.Anonymous)
-	c.Stopped = copied(s.Stopped)
+	c.Stopped, c.Maintenance = copied(s.Stopped), copied(s.Maintenance)
 	return &c
 }
 

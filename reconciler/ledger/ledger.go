@@ -106,6 +106,13 @@ type Override struct {
 	Enforced bool `json:"enforced,omitempty"`
 }
 
+// Maintenance is a person's word that a service's visitors get a page.
+type Maintenance struct {
+	Override
+	// Notice is what visitors read.
+	Notice string `json:"notice,omitempty"`
+}
+
 // Outcome is how a rollout ended.
 type Outcome struct {
 	ID       string        `json:"id"`
@@ -149,6 +156,8 @@ type Service struct {
 	// Anonymous are the anonymous volumes of each index, by target.
 	Anonymous map[int]map[string]string `json:"anonymous,omitempty"`
 	Stopped   *Override                 `json:"stopped,omitempty"`
+	// Maintenance answers visitors with a page while everything runs on.
+	Maintenance *Maintenance `json:"maintenance,omitempty"`
 	// Crashes counts exits in a row; NextStart is when the next start is due.
 	Crashes   int       `json:"crashes,omitempty"`
 	NextStart time.Time `json:"nextStart,omitzero"`

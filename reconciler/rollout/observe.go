@@ -183,10 +183,23 @@ func (t *turn) cutOffJob() *ledger.Failure {
 	return nil
 }
 
-// expire ends a person's stop when its time is over.
+// expireMaintenance opens a service again when its maintenance is over.
+func (t *turn) expireMaintenance(name string, s *ledger.Service) {
+	switch {
+	case s.Maintenance == nil || s.Maintenance.Until.IsZero():
+	case t.now().Before(s.Maintenance.Until):
+		t.wakeAt(s.Maintenance.Until)
+	default:
+		s.Maintenance = nil
+		t.event(event{service: name, reason: status.Succeeded, text: name + " was under maintenance; its time is over and it takes requests again"})
+	}
+}
+
+// expire ends a person's stop, and maintenance, when its time is over.
 func (t *turn) expire() {
 	for _, name := range t.services() {
 		s := t.app.Services[name]
+		t.expireMaintenance(name, s)
 		if s.Stopped == nil {
 			continue
 		}

@@ -134,7 +134,7 @@ func (t *turn) drop(name string, s *ledger.Service) {
 	if s.Standby != nil {
 		t.dismiss(name, s.Standby, ledger.ToRemoval, mayServe(s.Standby))
 	}
-	s.Active, s.Standby, s.Stopped, s.Quarantined = nil, nil, nil, nil
+	s.Active, s.Standby, s.Stopped, s.Quarantined, s.Maintenance = nil, nil, nil, nil, nil
 }
 
 // forgetJobs lets go of the one-shots of an app that is removed.

@@ -80,6 +80,9 @@ func (v view) service(name string) (out traffic.Service, ok bool) {
 			v.add(&out, name, d, traffic.Draining, 0)
 		}
 	}
+	if m := s.Maintenance; m != nil {
+		out.Maintenance, out.Notice, out.MaintenanceUntil = true, m.Notice, m.Until
+	}
 	if s.Stopped != nil && s.Stopped.Enforced && (c == nil || !c.Switched) {
 		stopService(&out)
 	}
