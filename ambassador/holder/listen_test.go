@@ -59,6 +59,20 @@ func TestWorkerIsBounded(t *testing.T) {
 	}
 }
 
+// A crash is repaired at once, a loop of them ever later, and one after a while
+// at once again.
+func TestBackOff(t *testing.T) {
+	h := new(holder)
+	for i, want := range []time.Duration{0, 0, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000} {
+		if got := h.backOff(time.Second); got != want*time.Millisecond {
+			t.Errorf("crash %d: %s, want %d ms", i+1, got, want)
+		}
+	}
+	if got := h.backOff(settled + 1); got != 0 {
+		t.Errorf("after a good while: %s", got)
+	}
+}
+
 // A state of another form is refused, so that the present holder stays.
 func TestForeignStateIsRefused(t *testing.T) {
 	for text, want := range map[string]string{`{"Version": 99}`: "version 99", `{`: "read the former"} {

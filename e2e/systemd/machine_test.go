@@ -69,6 +69,8 @@ func startMachine(t *testing.T) *machine {
 		}
 		return nil
 	})
+	// Mounts are shared on a machine that booted by itself; a container's are not.
+	m.must(t, "mount", "--make-rshared", "/")
 	m.install(t, "v1")
 	m.must(t, "sh", "-c", "remora-ambassador unit > /etc/systemd/system/"+unit+".service")
 	m.must(t, "systemctl", "daemon-reload")
@@ -126,8 +128,17 @@ func (m *machine) show(t *testing.T, property string) string {
 // put makes the ambassador serve the backend on the ports.
 func (m *machine) put(t *testing.T, ports ...uint16) {
 	t.Helper()
+	tb := m.table()
+	for _, p := range ports {
+		tb.Listeners = append(tb.Listeners, listener(traffic.ListenerKey{Port: p}))
+	}
+	m.send(t, tb)
+}
+
+// table is one without listeners.
+func (m *machine) table() *traffic.Table {
 	m.generation++
-	tb := traffic.Table{
+	return &traffic.Table{
 		Version: traffic.FormatVersion, Generation: m.generation, BootID: m.boot,
 		Services: []traffic.Service{{
 			Name: "test/app/web", App: "test/app", Active: "v1", HoldFor: 5 * time.Second,
@@ -136,13 +147,18 @@ func (m *machine) put(t *testing.T, ports ...uint16) {
 			}}},
 		}},
 	}
-	for _, p := range ports {
-		tb.Listeners = append(tb.Listeners, traffic.Listener{
-			ListenerKey: traffic.ListenerKey{Port: p}, Protocol: traffic.Detect, Owner: "test/app",
-			Routes: []traffic.Route{{Service: "test/app/web", Port: 8080}},
-		})
+}
+
+func listener(key traffic.ListenerKey) traffic.Listener {
+	return traffic.Listener{
+		ListenerKey: key, Protocol: traffic.Detect, Owner: "test/app",
+		Routes: []traffic.Route{{Service: "test/app/web", Port: 8080}},
 	}
-	ack, err := m.client.Put(t.Context(), &tb)
+}
+
+func (m *machine) send(t *testing.T, tb *traffic.Table) {
+	t.Helper()
+	ack, err := m.client.Put(t.Context(), tb)
 	if err != nil || len(ack.Failures) > 0 {
 		t.Fatalf("put table: %v %+v", err, ack.Failures)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/remorahq/remora/e2e/rig"
+	"github.com/remorahq/remora/internal/traffic"
 )
 
 // Each step leaves the service running, for the next.
@@ -23,6 +24,7 @@ func TestService(t *testing.T) {
 	}{
 		{"unit", m.unitIsValid},
 		{"rights", m.workerHasNoRights},
+		{"service_address", m.serviceAddress},
 		{"reload", m.reload},
 		{"hangup", m.hangup},
 		{"package_reload", m.packageReload},
@@ -59,8 +61,29 @@ func (m *machine) workerHasNoRights(t *testing.T) {
 			t.Errorf("want %q in\n%s", want, status)
 		}
 	}
-	if holder := m.must(t, "cat", "/proc/"+m.show(t, "MainPID")+"/status"); !strings.Contains(holder, "NoNewPrivs:\t1") {
+	pid := m.show(t, "MainPID")
+	if out, code := m.c.Exec(t, "nsenter", "--mount", "--target", pid, "touch", "/usr/changed"); code == 0 || !strings.Contains(out, "Read-only") {
+		t.Errorf("the service may write to /usr: exit code %d: %s", code, out)
+	}
+	if holder := m.must(t, "cat", "/proc/"+pid+"/status"); !strings.Contains(holder, "NoNewPrivs:\t1") {
 		t.Errorf("the holder may gain rights:\n%s", holder)
+	}
+}
+
+// A namespace that the agent mounts while the service runs is seen by it, for
+// all that the unit hides of the machine.
+func (m *machine) serviceAddress(t *testing.T) {
+	const dir = "/run/remora/netns"
+	const path = dir + "/shop"
+	m.must(t, "sh", "-c", "mkdir "+dir+" && mount --bind "+dir+" "+dir+" && mount --make-rshared "+dir+" && touch "+path+" && unshare --net="+path+" true")
+	defer m.put(t, port)
+	tb := m.table()
+	tb.Namespaces = []traffic.Namespace{{Name: "shop", Path: path}}
+	tb.Listeners = []traffic.Listener{listener(traffic.ListenerKey{Port: port}), listener(traffic.ListenerKey{Namespace: "shop", Port: 80})}
+	m.send(t, tb)
+	// The kernel's list of sockets: port 80, state LISTEN.
+	if out := m.must(t, "nsenter", "--net="+path, "cat", "/proc/net/tcp6"); !strings.Contains(out, ":0050 ") || !strings.Contains(out, " 0A ") {
+		t.Errorf("nobody listens in the namespace:\n%s", out)
 	}
 }
 
