@@ -2,6 +2,7 @@ package ambassador
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -115,4 +116,36 @@ func TestProxyHeaderThrough(t *testing.T) {
 	c := connect(t, port)
 	fmt.Fprint(c.c, header(1, "[2001:db8::9]:4711"))
 	readUntil(t, c, "v1 got v2 [2001:db8::9]:4711 to 198.51.100.7:443 <nil>\n")
+}
+
+// TestProxyHeaderOnPassedTLS: TLS that is led on by its server name is not
+// touched; the container hears of the client first.
+func TestProxyHeaderOnPassedTLS(t *testing.T) {
+	cert := selfSigned(t, "mail.example.com")
+	backend := script(t, "v1", func(_ int, c net.Conn, _ *bufio.Reader) {
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			return
+		}
+		h, err := proxyproto.Read(raw)
+		inner := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
+		defer inner.Close()
+		fmt.Fprintf(inner, "v%d from %s %v\n", h.Version, h.Source, err)
+	})
+	r := newRig(t)
+	port := freePort(t)
+	tb := believing(port, traffic.TLS, backend)
+	tb.Listeners[0].Routes = nil
+	tb.Listeners[0].TLS = []traffic.ServerName{{Name: "mail.example.com", Service: "env/app/web", Port: backendPort, ProxyProtocol: 2}}
+	r.put(tb)
+	c := connect(t, port)
+	fmt.Fprint(c.c, header(1, "192.0.2.9:4711"))
+	outer := tls.Client(c.c, &tls.Config{ServerName: "mail.example.com", InsecureSkipVerify: true})
+	line, err := bufio.NewReader(outer).ReadString('\n')
+	if err != nil || line != "v2 from 192.0.2.9:4711 <nil>\n" {
+		t.Errorf("the container heard %q, %v", line, err)
+	}
+	if got := outer.ConnectionState().PeerCertificates[0].DNSNames[0]; got != "mail.example.com" {
+		t.Errorf("the certificate is %s", got)
+	}
 }
