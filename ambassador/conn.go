@@ -200,6 +200,10 @@ func (k *conn) serveHTTP() {
 		if k.br == nil || k.br.Buffered() == 0 {
 			continue
 		}
+		if k.first && k.prior() {
+			k.serveH2()
+			return
+		}
 		if !k.one() {
 			return
 		}

@@ -43,7 +43,14 @@ func (k *conn) detect() {
 	case http1.RequestLine:
 		k.learn(false)
 		k.serveHTTP()
-	case http1.Preface, http1.Other:
+	case http1.Preface:
+		if !k.translates() {
+			k.tunnel()
+			return
+		}
+		k.learn(false)
+		k.serveH2()
+	case http1.Other:
 		k.tunnel()
 	}
 }

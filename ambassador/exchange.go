@@ -10,6 +10,7 @@ import (
 	"github.com/remorahq/remora/ambassador/http1"
 	"github.com/remorahq/remora/ambassador/page"
 	"github.com/remorahq/remora/ambassador/tunnel"
+	"github.com/remorahq/remora/internal/traffic"
 )
 
 // An exchange is one request and its response. What may be sent again follows
@@ -89,6 +90,7 @@ const (
 	declined                // the answer is not passed on: another instance is asked
 	deserted                // the client left
 	invalid                 // the answer was not HTTP
+	undone                  // sent, and the instance says that it did nothing
 )
 
 // exchange serves the request whose head was read.
@@ -102,6 +104,9 @@ func (k *conn) exchange() bool {
 	}
 	if admitted != nil {
 		return x.refused(admitted)
+	}
+	if x.want.route.spec.Upstream != traffic.UpstreamHTTP1 {
+		return x.translate()
 	}
 	for attempt := 1; ; attempt++ {
 		x.verdict.attempts = attempt

@@ -30,6 +30,8 @@ type pool struct {
 	idle     []*upstream
 	closed   bool
 	patience patience
+	// shared are connections that carry more than one request at once.
+	shared shared
 }
 
 func (e *endpoint) pool(port uint16) *pool {
@@ -140,6 +142,7 @@ func (p *pool) expire(now time.Time) {
 	for _, u := range p.unrest(kept) {
 		u.drop()
 	}
+	p.shared.expire(now)
 }
 
 // rested takes out the connections that came back a while ago, oldest first.
@@ -177,6 +180,7 @@ func (p *pool) shut(forever bool) {
 	for _, u := range idle {
 		u.drop()
 	}
+	p.shared.shut(forever)
 }
 
 func (e *endpoint) eachPool(f func(*pool)) {

@@ -20,7 +20,6 @@ func TestRefusedRequestsReachNobody(t *testing.T) {
 	for raw, status := range map[string]int{
 		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n": 400,
 		"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n":                 400,
-		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n":                             505,
 		"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n": 501,
 	} {
 		c := connect(t, port)

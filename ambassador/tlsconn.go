@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/remorahq/remora/ambassador/http1"
 	"github.com/remorahq/remora/ambassador/page"
 	"github.com/remorahq/remora/ambassador/sni"
@@ -87,6 +89,10 @@ func (k *conn) endTLS(n *serverName, hello sni.Hello) {
 	k.tlsVersion = strings.TrimPrefix(tls.VersionName(c.ConnectionState().Version), "TLS ")
 	k.wk.handshakes.Add(1)
 	k.tls, k.secure, k.serverName, k.authority = c, true, hello.ServerName, n.spec.ClientCA
+	if c.ConnectionState().NegotiatedProtocol == http2.NextProtoTLS {
+		k.serveH2()
+		return
+	}
 	k.serveHTTP()
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"golang.org/x/net/http2"
+
 	"github.com/remorahq/remora/internal/traffic"
 )
 
@@ -158,7 +160,7 @@ func (s *secrets) newConfig(spec *traffic.ServerName, certs *certificateSet, tic
 }
 
 // protocols are what TLS clients are offered, the preferred first.
-func protocols() []string { return []string{"http/1.1"} }
+func protocols() []string { return []string{http2.NextProtoTLS, "http/1.1"} }
 
 // nameFailures are the server names of a view that cannot be served.
 func (wk *Worker) nameFailures(v *view) []traffic.NameFailure {

@@ -88,6 +88,7 @@ type Worker struct {
 	failures  atomic.Pointer[[]traffic.ListenFailure]
 
 	secure     *secrets
+	sessions   sessions // of HTTP/2
 	peers      peers
 	background sync.WaitGroup // everything but connections
 	conns      connections
@@ -295,6 +296,7 @@ func (wk *Worker) Drain() {
 	defer wk.mu.Unlock()
 	wk.leads = false
 	wk.draining.Store(true)
+	wk.sessions.drain(wk.stopping)
 	for _, l := range wk.listeners {
 		l.close()
 	}

@@ -312,3 +312,35 @@ func FuzzBody(f *testing.F) {
 		}
 	})
 }
+
+func TestBodyReady(t *testing.T) {
+	for raw, want := range map[string]bool{
+		"":                    false,
+		"3":                   false,
+		"3\r\n":               false,
+		"3\r\na":              true,
+		"0\r\n":               false,
+		"0\r\n\r\n":           true,
+		"0\r\nX: y\r\n\r\n":   true,
+		"3;ext=\"0\"\r\nabc":  true,
+		"10\r\n0123456789abc": true,
+	} {
+		br := reader(raw)
+		_, _ = br.Peek(1)
+		var b Body
+		b.Reset(br, -1)
+		if got := b.Ready(); got != want {
+			t.Errorf("%q: got %v", raw, got)
+		}
+	}
+	br := reader("3\r\nabc\r\n5\r\nhello\r\n0\r\n\r\n")
+	var b Body
+	b.Reset(br, -1)
+	_, _ = br.Peek(1)
+	for range 3 {
+		if !b.Ready() {
+			t.Error("not ready where all is there")
+		}
+		_, _ = b.Read(make([]byte, 10))
+	}
+}
