@@ -14,7 +14,8 @@ import (
 	"github.com/remorahq/remora/internal/traffic"
 )
 
-// passLimit is how long a predecessor may take to serve a table.
+// passLimit is how long a predecessor may take to serve a table, and a successor
+// to read a report.
 const passLimit = 5 * time.Second
 
 // peers are a worker's predecessors and successor. The successor sends its
@@ -24,6 +25,7 @@ const passLimit = 5 * time.Second
 type peers struct {
 	mu    sync.Mutex
 	older map[int]*peer
+	past  past
 	conns map[net.Conn]struct{}
 	shut  bool
 }
@@ -34,6 +36,7 @@ type peer struct {
 	mu      sync.Mutex // writes, and what is below
 	c       net.Conn   // nil when it was lost
 	report  traffic.Report
+	last    traffic.Report // that came, whatever became of the connection
 	changed broadcast
 }
 
@@ -74,9 +77,7 @@ func (wk *Worker) AddYounger(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	if !wk.peers.add(c) {
-		return c.Close()
-	}
+	wk.background.Go(func() { wk.reportTo(c) })
 	wk.background.Go(func() { wk.obeyYounger(c) })
 	return nil
 }
@@ -96,12 +97,31 @@ func takeConn(f *os.File) (net.Conn, error) {
 	return c, nil
 }
 
-// PeerGone says that a predecessor has ended.
+// PeerGone says that a predecessor has ended. Its counts stay with its
+// successor; with one that drains itself they would count twice.
 func (wk *Worker) PeerGone(number int) {
-	if p := wk.peers.remove(number); p != nil {
-		p.changed.fire()
-		wk.changed.fire()
+	p := wk.peers.remove(number)
+	if p == nil {
+		return
 	}
+	if !wk.draining.Load() {
+		wk.peers.keep(wk.view.Load(), p)
+	}
+	p.changed.fire()
+	wk.changed.fire()
+}
+
+// keep adds a predecessor's last counts to the past.
+func (ps *peers) keep(v *view, p *peer) {
+	p.mu.Lock()
+	last := p.last
+	p.mu.Unlock()
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.past == nil {
+		ps.past = make(past)
+	}
+	ps.past.add(v, last)
 }
 
 // predecessor finds or makes the one of the number.
@@ -174,9 +194,16 @@ func (ps *peers) close() {
 	}
 }
 
+// ended is the report of the predecessors that have ended.
+func (ps *peers) ended() traffic.Report {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return ps.past.report()
+}
+
 // reports are the predecessors' last ones.
 func (ps *peers) reports() []traffic.Report {
-	var list []traffic.Report
+	list := []traffic.Report{ps.ended()}
 	for _, p := range ps.list() {
 		p.mu.Lock()
 		list = append(list, p.report)
@@ -250,33 +277,42 @@ func (wk *Worker) followOlder(p *peer, c net.Conn) {
 func (p *peer) heard(c net.Conn, r traffic.Report) {
 	p.mu.Lock()
 	p.c, p.report = c, r
+	if c != nil {
+		p.last = r
+	}
 	p.mu.Unlock()
 	p.changed.fire()
 }
 
-// obeyYounger serves the successor's tables and reports to it.
-func (wk *Worker) obeyYounger(c net.Conn) {
-	wk.background.Go(func() {
-		defer wk.peers.drop(c)
-		e := json.NewEncoder(c)
-		for {
-			changed := wk.changed.wait()
-			if err := e.Encode(wk.ownReport()); err != nil {
-				return
-			}
-			select {
-			case <-changed:
-			case <-wk.stopping:
-				return
-			}
+// reportTo reports to the successor at every change, and a last time at the end,
+// so that no count is lost. It closes the connection, also when nobody reads.
+func (wk *Worker) reportTo(c net.Conn) {
+	defer c.Close()
+	e := json.NewEncoder(c)
+	for ending := false; ; {
+		changed := wk.changed.wait()
+		r := wk.ownReport()
+		merge(&r, wk.peers.ended())
+		_ = c.SetWriteDeadline(time.Now().Add(passLimit))
+		if err := e.Encode(r); err != nil || ending {
+			return
 		}
-	})
+		select {
+		case <-changed:
+		case <-wk.stopping:
+			ending = true
+		}
+	}
+}
+
+// obeyYounger serves the successor's tables.
+func (wk *Worker) obeyYounger(c net.Conn) {
 	d := json.NewDecoder(c)
 	for {
 		t := new(traffic.Table)
 		if err := d.Decode(t); err != nil {
 			wk.log.Debug("successor is gone", slog.Any("err", err))
-			wk.peers.drop(c)
+			_ = c.Close()
 			return
 		}
 		wk.obey(t)

@@ -436,3 +436,29 @@ func TestUnreachablePredecessorIsNotDrained(t *testing.T) {
 	_ = ws.c.Close()
 	poll(t, "the drain", func() bool { return former().Drained })
 }
+
+// What former workers counted stays counted: a counter that falls is a reset to
+// who reads it.
+func TestCountsOutliveUpgrades(t *testing.T) {
+	p := start(t, t.TempDir())
+	port := freePort(t)
+	b := startBackend(t, "v1")
+	p.put(table(port, "v1", b.rel("v1", traffic.Active)))
+	for round := range 3 {
+		for range 5 {
+			c := dial(t, port)
+			if _, err := exchange(c.c, c.br, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.c.Close()
+		}
+		if err := p.client.Upgrade(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(5 * (round + 1))
+		poll(t, "the former worker's end", func() bool { r, err := p.report(); return err == nil && r.Workers == 1 })
+		if r, err := p.report(); err != nil || r.Services[0].Releases[0].Requests != want || r.Services[0].Releases[0].Drained {
+			t.Errorf("got %+v %v, want %d requests", r.Services[0].Releases[0], err, want)
+		}
+	}
+}
