@@ -206,6 +206,8 @@ func (sv *serviceView) decide(w *want) decision {
 		return decision{why: "the active release has crashed"}
 	case ev != nil:
 		return decision{rv: chosen, ev: ev, from: from}
+	case len(w.tried) > 0 && sv.standby != nil && sv.standby.open:
+		return sv.spill(w.tried) // it dies, and a check has yet to tell
 	case chosen.anyUnverified():
 		return decision{why: "the host was restarted and its containers are not confirmed yet"}
 	}

@@ -73,6 +73,7 @@ type exchange struct {
 	borrows  bool // another release was asked for an asset
 	pinned   bool // up is for this client only
 	declined bool // an answer was dropped already
+	burdens  int  // instances that had the request and after which it was sent to another
 	fresh    bool // a kept connection was closed already: none is tried again
 	claim    claim
 }
@@ -131,7 +132,7 @@ func (k *conn) exchange() bool {
 		case out == deserted:
 			x.verdict.deserted()
 			return false
-		case x.repeats(out, attempt):
+		case x.repeats(out):
 			x.countRepeat(out)
 			continue
 		}
@@ -153,7 +154,7 @@ func (x *exchange) begin(k *conn) {
 		listener: k.key, host: r.Host, path: r.Path, target: r.Target, secure: k.secure, authority: k.authority, arrived: k.arrived,
 		client: k.peer, by: k, pinned: k.pin.ep, tried: x.want.tried[:0],
 	}
-	x.kept, x.lost, x.streams, x.fresh, x.declined, x.borrows, x.charged = x.kept[:0], false, false, false, false, false, 0
+	x.kept, x.lost, x.streams, x.fresh, x.declined, x.borrows, x.burdens, x.charged = x.kept[:0], false, false, false, false, false, 0, 0
 	r.Discard(k.br)
 	x.body.Reset(k.br, r.Length)
 }

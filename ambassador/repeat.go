@@ -24,7 +24,7 @@ const (
 )
 
 // repeats says whether the request is sent again after an attempt.
-func (x *exchange) repeats(out outcome, attempt int) bool {
+func (x *exchange) repeats(out outcome) bool {
 	if x.lost {
 		return false
 	}
@@ -36,7 +36,7 @@ func (x *exchange) repeats(out outcome, attempt int) bool {
 	case declined:
 		return true // as asksElsewhere decided
 	case unheard:
-		return x.replayable() && x.mayBurden(attempt)
+		return x.replayable() && x.mayBurden()
 	}
 	return false
 }
@@ -56,9 +56,14 @@ func (x *exchange) replayable() bool {
 func (x *exchange) route() *routeView { return x.want.route }
 
 // mayBurden says whether another instance may be burdened with what one has
-// had already.
-func (x *exchange) mayBurden(attempt int) bool {
-	return attempt <= maxRepeats && time.Since(x.verdict.arrived) < repeatFor && x.claim.rel.svc.repeats.take(x.k.now, x.route().sv)
+// had already. Neither a kept connection that was closed nor a drain's deadline
+// counts: when a release dies, its instances' connections are lost first.
+func (x *exchange) mayBurden() bool {
+	if x.burdens >= maxRepeats || time.Since(x.verdict.arrived) >= repeatFor || !x.claim.rel.svc.repeats.take(x.k.now, x.route().sv) {
+		return false
+	}
+	x.burdens++
+	return true
 }
 
 // asksElsewhere says that the answer at hand is dropped and another instance is
@@ -75,7 +80,7 @@ func (x *exchange) asksElsewhere() bool {
 	}
 	w := x.want
 	w.tried = append(slices.Clone(w.tried), x.claim.ep)
-	if rv.sv.decide(&w).ev == nil || !x.mayBurden(x.verdict.attempts) {
+	if rv.sv.decide(&w).ev == nil || !x.mayBurden() {
 		return false
 	}
 	x.declined = true
