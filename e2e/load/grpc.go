@@ -66,8 +66,13 @@ func (c *calls) exchange(id string) (reply, error) {
 func (c *calls) send(k *call) error {
 	c.head.Reset()
 	for _, f := range [][2]string{
-		{":method", "POST"}, {":scheme", "http"}, {":authority", "load"}, {":path", c.Path},
-		{"content-type", "application/grpc"}, {"te", "trailers"}, {"x-request-id", k.id},
+		{":method", "POST"},
+		{":scheme", "http"},
+		{":authority", "load"},
+		{":path", c.Path},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+		{"x-request-id", k.id},
 	} {
 		if err := c.fields.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
 			return err

@@ -30,6 +30,7 @@ func (h *http1) open(string) (string, error) { return "", nil }
 func (h *http1) exchange(id string) (reply, error) {
 	body := h.body(id)
 	werr := h.request(id, body)
+	written := time.Now()
 	// An answer that came before all was written is read all the same: it says
 	// more than the error of the write.
 	resp, err := h.response(werr)
@@ -39,6 +40,9 @@ func (h *http1) exchange(id string) (reply, error) {
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	got := reply{version: resp.Header.Get("X-Version"), closing: resp.Close}
+	if h.Pause > 0 {
+		got.first = time.Since(written)
+	}
 	switch {
 	case err != nil:
 		return got, failf(Truncated, "answer cut short after %d bytes: %w", len(text), err)

@@ -31,7 +31,8 @@ type Group struct {
 	// Size of a body in bytes, default 32 (48 KiB of puts, 64 KiB of uploads),
 	// and the least size of a WebSocket's message, at most 64 KiB.
 	Size int
-	// Pause is what comes before each 4 KiB of a body.
+	// Pause is what comes before each 4 KiB of a body; the time of the answer
+	// then counts from the body's end.
 	Pause time.Duration
 	// Session is after how many messages a client closes a tunnel itself and
 	// opens another; 0 is never.
@@ -109,7 +110,6 @@ func (g *Group) defaults() {
 	if g.Size == 0 && g.Kind != WebSocket {
 		g.Size = cmp.Or(map[Kind]int{Put: 48 << 10, Upload: 64 << 10, Chunked: 64 << 10}[g.Kind], 32)
 	}
-	g.Own += g.Pause * time.Duration((g.Size+piece-1)/piece)
 	if g.Kind == Poll {
 		g.Own += pollTime
 	}

@@ -14,14 +14,17 @@ const slowAnswer = 5 * time.Second
 
 // groups are the clients of the kinds that are asked for: of all kinds some
 // 2,700 requests a second over 100 connections, four in ten not idempotent.
-// Sessions end by their clients after a second or two, but for a few that last.
+// Sessions end by their clients after a second or two, but for a few that last;
+// some clients of GET and POST make a connection for every three requests.
 func groups(kinds []wire.Kind, p ports) []load.Group {
 	at := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	web, slow := at(p.http), at(p.slow)
 	all := []load.Group{
-		{Kind: load.Get, Addr: web, Conns: 28, Rate: 1250},
+		{Kind: load.Get, Addr: web, Conns: 24, Rate: 1050},
+		{Kind: load.Get, Addr: web, Conns: 6, Rate: 200, Session: 3},
 		{Kind: load.Get, Addr: slow, Conns: 2, Rate: 1, Own: slowAnswer},
-		{Kind: load.Post, Addr: web, Conns: 18, Rate: 850},
+		{Kind: load.Post, Addr: web, Conns: 16, Rate: 750},
+		{Kind: load.Post, Addr: web, Conns: 4, Rate: 100, Session: 3},
 		{Kind: load.Post, Addr: slow, Conns: 2, Rate: 1, Own: slowAnswer},
 		{Kind: load.Put, Addr: web, Conns: 2, Rate: 30},
 		{Kind: load.Put, Addr: web, Conns: 2, Rate: 20, Pause: 3 * time.Millisecond},

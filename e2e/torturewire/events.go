@@ -32,10 +32,14 @@ func (st *stage) event(e wire.Event) (once func(n int), pause func(n int) time.D
 	case wire.Rollback:
 		// From at once to long enough for all requests to be over.
 		return st.backAndForth, func(n int) time.Duration { return time.Duration(n*17%120) * time.Millisecond }
+	case wire.Canary:
+		return st.canary, every(600 * time.Millisecond)
 	case wire.Deadline:
 		return st.deadline, every(700 * time.Millisecond)
 	case wire.Kill:
 		return st.killOne, every(500 * time.Millisecond)
+	case wire.Fall:
+		return st.fall, every(800 * time.Millisecond)
 	case wire.Pause:
 		return st.freezeOne, every(300 * time.Millisecond)
 	case wire.Reuse:
@@ -83,6 +87,34 @@ func (st *stage) backAndForth(n int) {
 	st.incident(wire.Rollback, begin)
 }
 
+// steps are a canary's shares, of ten thousand.
+func steps() []int { return []int{500, 2500, 5000, 9000} }
+
+// canary gives another release a growing share, and then by turns all of the
+// traffic or none of it. Stickiness by a cookie is none for clients that keep
+// no cookies.
+func (st *stage) canary(n int) {
+	step, sticky := n%(len(steps())+1), [...]string{"", "cookie"}
+	if step == 0 {
+		st.warm(st.web).state = traffic.Canary
+	}
+	next := st.web.releases[len(st.web.releases)-1]
+	incident := wire.Incident{What: wire.Canary, Begin: time.Now()}
+	switch {
+	case step < len(steps()):
+		incident.Version, incident.Share = next.name, steps()[step]
+		st.web.split = &traffic.Split{Release: next.name, Share: steps()[step], Sticky: sticky[n/(len(steps())+1)%2]}
+	case n%2 == 0:
+		st.web.split, next.state = nil, traffic.Draining
+	default:
+		st.web.split = nil
+		st.promote(st.web, next, 0, 0)
+	}
+	st.put()
+	incident.End = time.Now()
+	st.incidents = append(st.incidents, incident)
+}
+
 // other is the release of two that has not the traffic.
 func other(s *service) *release {
 	return s.releases[slices.IndexFunc(s.releases, func(r *release) bool { return r.state != traffic.Active })]
@@ -91,10 +123,12 @@ func other(s *service) *release {
 // soon is a drain's deadline that most answers of more than an instant miss.
 const soon = 30 * time.Millisecond
 
-// deadline switches without patience, and stops what is drained by force.
+// deadline switches without patience, and stops what is drained. The slow
+// service takes part so rarely that what is sent again has the time to end: a
+// request is sent four times at most.
 func (st *stage) deadline(n int) {
 	s := st.web
-	if n%3 == 2 {
+	if n%8 == 5 {
 		s = st.slow
 	}
 	st.cutOver(s, st.warm(s))
@@ -118,24 +152,49 @@ const dieNotice = 50 * time.Millisecond
 // killOne kills an instance; the agent hears of it, and starts another.
 func (st *stage) killOne(n int) {
 	s := st.web
-	if n%4 == 3 {
+	if n%8 == 5 {
 		s = st.slow
 	}
-	victim := st.shoot(s, n)
+	victim := st.shoot(s.active().instances[n%s.size])[0]
 	rest(st.tb.Context(), dieNotice)
 	victim.down = true
 	st.put()
 	st.replace(s, victim)
 }
 
-// shoot kills one of the active release's instances.
-func (st *stage) shoot(s *service, n int) *instance {
-	r := s.active()
-	victim := r.instances[n%len(r.instances)]
+// shoot kills instances.
+func (st *stage) shoot(victims ...*instance) []*instance {
 	begin := time.Now()
-	st.kill(victim)
-	st.incident(wire.Kill, begin, victim.name)
-	return victim
+	var names []string
+	for _, i := range victims {
+		st.kill(i)
+		names = append(names, i.name)
+	}
+	st.incident(wire.Kill, begin, names...)
+	return victims
+}
+
+// fall kills all instances of the active release while another stands by; the
+// agent hears of it and gives that one the traffic, and another standby is
+// made.
+func (st *stage) fall(n int) {
+	if n == 0 {
+		st.warm(st.web).state = traffic.Standby
+		st.put()
+		return
+	}
+	fallen := st.web.active()
+	st.shoot(fallen.instances...)
+	rest(st.tb.Context(), dieNotice)
+	for _, i := range fallen.instances {
+		i.down = true
+	}
+	st.promote(st.web, other(st.web), 0, 0)
+	st.put()
+	st.until(fallen.name+" to be drained", func(rep traffic.Report) bool { return find(rep, st.web, fallen).Drained })
+	st.retire(st.web, fallen)
+	st.warm(st.web).state = traffic.Standby
+	st.put()
 }
 
 // replace starts another instance for one that died.
@@ -176,7 +235,7 @@ func (st *stage) reuse(n int) {
 		st.handOver()
 		return
 	}
-	victim := st.shoot(st.web, n)
+	victim := st.shoot(st.web.active().instances[n%st.web.size])[0]
 	victim.down = true
 	st.put()
 	st.settle(victim.addr)

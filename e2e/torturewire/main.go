@@ -28,6 +28,7 @@ type settings struct {
 	events   []wire.Event
 	seconds  float64
 	rate     int
+	patient  bool
 	keep     string
 	judge    string
 	markdown string
@@ -40,6 +41,7 @@ func main() {
 	flag.Func("events", "comma-separated rows, default all", chooser(events(), &s.events))
 	flag.Float64Var(&s.seconds, "seconds", 25, "how long each event goes on")
 	flag.IntVar(&s.rate, "rate", 2000, "requests a second that must be reached, when all kinds run")
+	flag.BoolVar(&s.patient, "patient", false, "slow answers and a low rate are printed and break nothing: for a machine that others use too")
 	flag.StringVar(&s.keep, "keep", "", "folder to keep the logs in")
 	flag.StringVar(&s.judge, "judge", "", "judge the logs that were kept in this folder, and run nothing")
 	flag.StringVar(&s.markdown, "markdown", "", "file to write the matrix to")
@@ -108,7 +110,7 @@ func torture(t rig.TB, s settings) {
 	total := wire.Sum(cells, elapsed)
 	worth(t, s, total)
 	fmt.Printf("torture: %s\n", total)
-	if !total.OK() {
+	if !total.OK(s.patient) {
 		t.Errorf("torture: a promise was broken")
 	}
 }
@@ -134,6 +136,7 @@ func (s settings) event(t rig.TB, e wire.Event) (dir string) {
 	}
 	st := newStage(sc, s.bin, dir, webFor(e))
 	st.torture(e, groups(s.kinds, st.ports), d, func(ctx context.Context) { st.happen(ctx, e) })
+	st.keepAccessLog()
 	return dir
 }
 
@@ -171,7 +174,7 @@ func worth(t rig.TB, s settings, total wire.Total) {
 	if share := float64(total.Unsafe) / float64(max(1, total.Sent)); share < minUnsafe || conns < minConns {
 		t.Errorf("the load is too easy: %.0f %% not idempotent over %d connections", 100*share, conns)
 	}
-	if total.Rate() < float64(s.rate) {
+	if total.Rate() < float64(s.rate) && !s.patient {
 		t.Errorf("%.0f answers a second, fewer than %d", total.Rate(), s.rate)
 	}
 }

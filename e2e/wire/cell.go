@@ -54,6 +54,7 @@ const (
 	Canary    Event = "canary step"      // a growing share goes to another release, then all
 	Deadline  Event = "drain deadline"   // a switch that does not wait for what runs
 	Kill      Event = "backend SIGKILL"  // one of two instances dies, and another is started
+	Fall      Event = "release SIGKILL"  // both instances die, and a standby is there
 	Pause     Event = "backend pause"    // one of two instances is frozen for a while
 	Reuse     Event = "IP reuse"         // the address of what has ended is another container's at once
 	KeepAlive Event = "short keep-alive" // backends close what was idle for 20 ms
@@ -68,5 +69,5 @@ const Outnumbered Event = "outnumbered"
 
 // Events are all rows.
 func Events() []Event {
-	return []Event{Switch, Rollback, Canary, Deadline, Kill, Pause, Reuse, KeepAlive, Upgrade, Crash, Agent}
+	return []Event{Switch, Rollback, Canary, Deadline, Kill, Fall, Pause, Reuse, KeepAlive, Upgrade, Crash, Agent}
 }

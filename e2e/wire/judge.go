@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,7 @@ func Judge(r Run) ([]*Cell, error) {
 	for _, rec := range j.pending {
 		j.fail(j.cell(rec.Kind), rec, "sent and never heard of again")
 	}
+	j.shares()
 	strangers := j.arrivals()
 	var out []*Cell
 	for _, k := range Kinds() {
@@ -235,14 +237,7 @@ func (j *judge) struck(i Incident, r load.Record) bool {
 	if len(i.Instances) == 0 || len(entries) == 0 {
 		return true
 	}
-	for _, e := range entries {
-		for _, name := range i.Instances {
-			if e.Instance == name {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(entries, func(e rig.Entry) bool { return slices.Contains(i.Instances, e.Instance) })
 }
 
 // arrivals counts what backends saw more than once, or should not have seen;

@@ -191,6 +191,15 @@ func TestJudge(t *testing.T) {
 			tell(wire.Upgrade).incident(wire.Upgrade, 5, 9).answered(load.Get, "g1", -20).end(load.Failed, load.Hangup, 15),
 			"requests 1 sent 1 answered 1 failed 1",
 		},
+		"a canary's share": {
+			canary(50), "requests 100 sent 100 answered 100",
+		},
+		"a canary that gets nothing": {
+			canary(0), "requests 100 sent 100 answered 100 failed 1",
+		},
+		"a canary that gets all": {
+			canary(100), "requests 100 sent 100 answered 100 failed 1",
+		},
 		"lost with the worker": {
 			tell(wire.Crash).incident(wire.Crash, 5, 9).sent(load.Get, "g1", "g1", 0).end(load.Failed, load.Reset, 15),
 			"requests 1 otherwise 1",
@@ -217,11 +226,27 @@ func TestJudge(t *testing.T) {
 			if got := counts(c); got != tc.want {
 				t.Errorf("counted %s, want %s\n%s", got, tc.want, c.Explain())
 			}
-			if broken := c.Broken() > 0; broken != (len(c.Problems) > 0) || wire.Sum(cells, time.Second).OK() && broken {
+			if broken := c.Broken() > 0; broken != (len(c.Problems) > 0) || wire.Sum(cells, time.Second).OK(false) && broken {
 				t.Errorf("broken %d, explained %q, total %s", c.Broken(), c.Explain(), wire.Sum(cells, time.Second))
 			}
 		})
 	}
+}
+
+// canary is a step to a half, and a hundred GETs of which it gets some.
+func canary(got int) *story {
+	s := tell(wire.Canary)
+	s.Incidents = []wire.Incident{
+		{What: wire.Canary, Begin: at(-9), End: at(-1), Version: "web-2", Share: 5000},
+		{What: wire.Canary, Begin: at(5000), End: at(5001)},
+	}
+	for n := range 100 {
+		s.answered(load.Get, fmt.Sprintf("g%d", n), 20*n)
+		if n < got {
+			s.Records[len(s.Records)-1].Version, s.Entries[len(s.Entries)-1].Version = "web-2", "web-2"
+		}
+	}
+	return s
 }
 
 func slowMachine(s *story) *story {
@@ -235,9 +260,18 @@ func counts(c *wire.Cell) string {
 		name string
 		n    int
 	}{
-		{"requests", c.Requests}, {"sent", c.Sent}, {"answered", c.Answered}, {"otherwise", sum(c)}, {"closings", c.Closings},
-		{"failed", c.Failed}, {"replayed", c.Replayed}, {"duplicates", c.Duplicates}, {"foreign", c.Foreign}, {"forged", c.Forged},
-		{"slow", c.Slow}, {"unsafe", c.Unsafe},
+		{"requests", c.Requests},
+		{"sent", c.Sent},
+		{"answered", c.Answered},
+		{"otherwise", sum(c)},
+		{"closings", c.Closings},
+		{"failed", c.Failed},
+		{"replayed", c.Replayed},
+		{"duplicates", c.Duplicates},
+		{"foreign", c.Foreign},
+		{"forged", c.Forged},
+		{"slow", c.Slow},
+		{"unsafe", c.Unsafe},
 	} {
 		if n.n != 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", n.name, n.n))
@@ -260,7 +294,7 @@ func TestRequestsThatNobodySentAreAnError(t *testing.T) {
 }
 
 func TestNothingIsNotOK(t *testing.T) {
-	if wire.Sum(nil, time.Second).OK() {
+	if wire.Sum(nil, time.Second).OK(true) {
 		t.Error("a torture without a request is OK")
 	}
 }

@@ -54,7 +54,7 @@ func Legend() [][2]string {
 		{"all", "every request is answered, rightly and once"},
 		{"whole", "every stream goes on to its own end where it began"},
 		{"stays", "every connection stays with its release until its client closes it; at an upgrade only the fifth predecessor of a worker says goodbye to what it still has, as at the drain deadline"},
-		{"replayed", "every request is answered: what was under way is sent again to another instance or release"},
+		{"replayed", "every request is answered: what was under way is sent again to another instance or release, up to three times"},
 		{"504", "answered, or 504 when it was under way at the deadline"},
 		{"502", "answered, or 502 when it was under way on the instance that died; PUT that fits the replay buffer is replayed"},
 		{"clean end", "whole, or ended by the last chunk at the deadline; one that has not begun is replayed"},
@@ -76,7 +76,7 @@ func Promised(k Kind, e Event) Promise {
 	switch e {
 	case Deadline:
 		return deadline(k)
-	case Kill:
+	case Kill, Fall:
 		return kill(k)
 	case Reuse:
 		return Promise{Word: "as those", Max: startFirst, again: true, other: slices.Concat(deadline(k).other, kill(k).other)}

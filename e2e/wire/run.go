@@ -22,6 +22,10 @@ type Incident struct {
 	// Instances are those that it struck, by the names that they answer with;
 	// empty is all.
 	Instances []string `json:",omitempty"`
+	// Version gets Share of ten thousand requests from a canary's step on, until
+	// the next incident.
+	Version string `json:",omitempty"`
+	Share   int    `json:",omitempty"`
 }
 
 // Run is one event under load.
