@@ -21,7 +21,11 @@ const (
 )
 
 // tempers are how backends take a stop, in turns.
-func tempers() []string { return []string{"graceful", "abrupt", "stubborn", "short-keepalive"} }
+func tempers() []string { return []string{"graceful", "abrupt", "stubborn", shortKeepAlive} }
+
+// shortKeepAlive closes what was idle for 20 ms. Where it gets no core for as
+// long, its timer fires before it has read what came in time.
+const shortKeepAlive = "short-keepalive"
 
 // instance is one backend: a process that stands for a container.
 type instance struct {

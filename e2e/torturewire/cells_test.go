@@ -19,10 +19,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // torture-wire` is the whole of it.
 func TestCells(t *testing.T) {
 	bin := host.Bin(t)
-	for _, e := range []wire.Event{wire.Switch, wire.Rollback, wire.Deadline, wire.Kill, wire.Reuse, wire.Upgrade, wire.Crash} {
+	for _, e := range []wire.Event{wire.Switch, wire.Rollback, wire.Canary, wire.Deadline, wire.Kill, wire.Fall, wire.Reuse, wire.Upgrade, wire.Crash} {
 		t.Run(slug(e), func(t *testing.T) {
 			dir := t.TempDir()
-			st := newStage(t, bin, dir, webFor(e))
+			web := webFor(e)
+			web.tempers = slices.DeleteFunc(web.tempers, func(t string) bool { return t == shortKeepAlive }) // it needs a core in time
+			st := newStage(t, bin, dir, web)
 			clients := slices.DeleteFunc(groups(kinds(), st.ports), func(g load.Group) bool { return g.Own == slowAnswer })
 			for i := range clients {
 				clients[i].Rate = max(1, clients[i].Rate/4)

@@ -35,10 +35,10 @@ type settings struct {
 }
 
 func main() {
-	s := settings{kinds: kinds(), events: events()}
+	s := settings{kinds: kinds(), events: wire.Events()}
 	flag.StringVar(&s.bin, "bin", "bin", "folder with remora and remora-ambassador")
 	flag.Func("kinds", "comma-separated columns, default all", chooser(kinds(), &s.kinds))
-	flag.Func("events", "comma-separated rows, default all", chooser(events(), &s.events))
+	flag.Func("events", "comma-separated rows, default all", chooser(wire.Events(), &s.events))
 	flag.Float64Var(&s.seconds, "seconds", 25, "how long each event goes on")
 	flag.IntVar(&s.rate, "rate", 2000, "requests a second that must be reached, when all kinds run")
 	flag.BoolVar(&s.patient, "patient", false, "slow answers and a low rate are printed and break nothing: for a machine that others use too")
@@ -49,13 +49,9 @@ func main() {
 	os.Exit(rig.Run("torturewire", os.Stdout, func(t rig.TB) { torture(t, s) }))
 }
 
-// kinds and events are those that this program can drive.
+// kinds are those that this program can drive.
 func kinds() []wire.Kind {
 	return slices.DeleteFunc(wire.Kinds(), func(k wire.Kind) bool { return k == wire.GRPC })
-}
-
-func events() []wire.Event {
-	return slices.DeleteFunc(wire.Events(), func(e wire.Event) bool { return e == wire.Canary })
 }
 
 // chooser reads a list of names, in lower case, with hyphens for spaces.
@@ -142,9 +138,9 @@ func (s settings) event(t rig.TB, e wire.Event) (dir string) {
 
 // webFor is the service that has the traffic in an event.
 func webFor(e wire.Event) *service {
-	s := &service{name: "web", size: 2}
+	s := &service{name: "web", size: 2, tempers: tempers()}
 	if e == wire.KeepAlive {
-		s.temper = "short-keepalive"
+		s.temper = shortKeepAlive
 	}
 	return s
 }

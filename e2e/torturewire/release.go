@@ -40,8 +40,9 @@ func (r *release) traffic() traffic.Release {
 // program, strangers take addresses over.
 type service struct {
 	name     string
-	temper   string // of all its backends; empty takes turns
-	size     int    // instances of a release
+	temper   string   // of all its backends
+	tempers  []string // or, in turns
+	size     int      // instances of a release
 	releases []*release
 	split    *traffic.Split
 	made     int
@@ -74,7 +75,7 @@ func (s *service) nextTemper() string {
 		return s.temper
 	}
 	s.turn++
-	return tempers()[s.turn%len(tempers())]
+	return s.tempers[s.turn%len(s.tempers)]
 }
 
 // make starts a release's backends, at addresses of its own unless given.

@@ -38,7 +38,7 @@ func newStage(tb rig.TB, bin, dir string, web *service) *stage {
 		program: rig.TestProgram(tb), subnet: byte(64 + os.Getpid()%128),
 		proxy: proxy.Start(tb, bin, proxy.Options{}),
 		ports: ports{rig.FreePort(tb), rig.FreePort(tb), rig.FreePort(tb), rig.FreePort(tb), rig.FreePort(tb)},
-		web:   web, slow: &service{name: "slow", temper: "slow", size: 2}, stranger: &service{name: wire.Stranger, size: 2},
+		web:   web, slow: &service{name: "slow", temper: "slow", size: 2}, stranger: &service{name: wire.Stranger, size: 2, temper: "graceful"},
 	}
 	for _, s := range []*service{st.web, st.slow} {
 		st.promote(s, st.warm(s), 0, 0)
