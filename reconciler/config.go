@@ -16,6 +16,8 @@ type Config struct {
 	Engine Engine
 	// Traffic is the ambassador.
 	Traffic Traffic
+	// Certificates may be nil: then there are none.
+	Certificates Certificates
 	// Sources by the name of the host file's source.
 	Sources    map[string]Source
 	Loader     Loader

@@ -169,11 +169,14 @@ func (r *Reconciler) Routes(context.Context) ([]status.RouteRow, error) {
 	}
 	var out []status.RouteRow
 	for _, l := range table.Listeners {
+		out = append(out, r.passedRows(l, services, reports)...)
 		for _, route := range l.Routes {
 			row := status.RouteRow{Listen: listenText(l.ListenerKey), Protocol: string(l.Protocol), Host: route.Host, Path: route.Path, Service: route.Service, Port: route.Port}
 			fillRow(&row, services[route.Service], reports[route.Service])
 			if why := failed[l.ListenerKey]; why != "" {
 				row.State = "failed: " + why
+			} else if why := r.refused(rep, l, route.Host); why != "" {
+				row.State = "refused: " + why
 			}
 			out = append(out, row)
 		}

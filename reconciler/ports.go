@@ -9,6 +9,7 @@ import (
 	"github.com/remorahq/remora/internal/status"
 	"github.com/remorahq/remora/internal/traffic"
 	"github.com/remorahq/remora/manifests"
+	"github.com/remorahq/remora/reconciler/plan"
 )
 
 // Containers is what the reconciler needs of the engine's containers. All
@@ -71,6 +72,21 @@ type Traffic interface {
 	// Watch gives a report at every change that matters; it is closed when ctx
 	// ends.
 	Watch(ctx context.Context) <-chan traffic.Report
+}
+
+// Certificates are what the agent keeps for the ambassador to end TLS with, by
+// the names that the table gives them.
+type Certificates interface {
+	// Challenges are where certificate authorities are answered.
+	Challenges() plan.ACME
+	// Ready says whether there is a certificate; asking begins to keep it.
+	Ready(name string) bool
+	// Trouble says what is wrong with one, empty for nothing, and Warnings what
+	// people should know of one that is in force.
+	Trouble(name string) string
+	Warnings(name string) []string
+	// Changes gets a value after any of this changed.
+	Changes() <-chan struct{}
 }
 
 // Source is a git repository or a local folder.

@@ -124,6 +124,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		r.start(ctx, f.run)
 	}
 	r.start(ctx, r.keepHouse)
+	r.start(ctx, r.followCertificates)
 	r.start(ctx, r.watchdog)
 	r.startLate(ctx)
 	r.group.Wait()
@@ -305,6 +306,7 @@ func (r *Reconciler) buildTable(parts map[string]plan.AppTraffic) traffic.Table 
 	in := plan.TableInput{BootID: r.cfg.BootID, EngineStart: info.Start, HTTP: r.cfg.Host.Ambassador.HTTP, Apps: parts}
 	in.Limits = plan.Limits(r.cfg.Host.Ambassador.Limits)
 	in.AccessLog = plan.AccessLog(r.cfg.Host.Ambassador.AccessLog)
+	r.certify(&in)
 	in.Trusted, _ = r.cfg.Host.Ambassador.Trusted() // the host file was checked when it was read
 	in.ProxyFrom, _ = r.cfg.Host.Ambassador.ProxyFrom()
 	in.KeepClient = r.cfg.KeepClient

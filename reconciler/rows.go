@@ -18,7 +18,7 @@ import (
 
 // service makes one service's row.
 func (w *worker) service(name string, app status.App, wanted map[string]string, containers containerSet) status.Service {
-	v := status.Service{Name: name, Wanted: wanted[name], Traffic: -1, Sync: status.Synced, Health: status.Missing, Reason: app.Reason, Back: "never", Message: app.Message, Warnings: w.warnings(name)}
+	v := status.Service{Name: name, Wanted: wanted[name], Traffic: -1, Sync: status.Synced, Health: status.Missing, Reason: app.Reason, Back: "never", Message: app.Message, Warnings: append(w.warnings(name), w.certificateWarnings(name)...)}
 	if w.desired != nil && w.desired.app != nil {
 		if s := w.desired.app.Service(name); s != nil {
 			v.Kind = string(s.Kind)

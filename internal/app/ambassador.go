@@ -19,6 +19,7 @@ type ambassador struct {
 	host   manifests.Host
 	log    *slog.Logger
 	client *control.Client
+	certs  *certificates
 	// children are the processes that were started and have not ended; they
 	// belong to ensure, and then to keep.
 	children []*os.Process
@@ -37,8 +38,15 @@ func (a *ambassador) close() error {
 }
 
 // Apply hands over a table. The ways by which answers to clients come back are
-// there before it is in force, and go after.
+// there before it is in force, and go after; so are the certificates that it
+// names, and where they cannot be handed over the report says which names miss
+// them.
 func (a *ambassador) Apply(ctx context.Context, t traffic.Table) (traffic.Ack, error) {
+	a.certs.want(&t)
+	if err := a.certs.push(ctx); err != nil {
+		a.log.Debug("certificates before a table", "err", err)
+		a.certs.wake()
+	}
 	if err := openWays(&t); err != nil {
 		a.log.Error("containers see the host's address instead of their clients'", "err", err)
 		forgoWays(&t)
@@ -47,6 +55,7 @@ func (a *ambassador) Apply(ctx context.Context, t traffic.Table) (traffic.Ack, e
 	if err != nil {
 		return ack, err
 	}
+	a.certs.wantOnly(&t)
 	if err := closeWays(&t); err != nil {
 		a.log.Error("remove policy routes", "err", err)
 	}
@@ -82,6 +91,7 @@ func (a *ambassador) watch(ctx context.Context, out chan<- traffic.Report) {
 	const first, most = 20 * time.Millisecond, time.Second
 	pause := first
 	for ctx.Err() == nil {
+		a.certs.distrust()
 		for rep, err := range a.client.Watch(ctx) {
 			if err != nil {
 				rep = traffic.Report{}

@@ -53,6 +53,7 @@ type App struct {
 	engine  *docker.Engine
 	rec     *reconciler.Reconciler
 	ambass  *ambassador
+	certs   *certificates
 	sources map[string]sourcePort
 	loader  *loader.Loader
 	api     *api.Server
@@ -98,6 +99,9 @@ func New(cfg Config) (_ *App, err error) {
 	}
 	a.ambass = newAmbassador(cfg.Host, cfg.Logger)
 	a.later("ambassador client", a.ambass.close)
+	if err := a.openCertificates(); err != nil {
+		return nil, err
+	}
 	if err := a.makeReconciler(); err != nil {
 		return nil, err
 	}
@@ -158,6 +162,7 @@ func (a *App) run(ctx context.Context) {
 	var beside sync.WaitGroup
 	beside.Go(func() { a.metrics.Run(events) })
 	beside.Go(func() { a.ambass.keep(ctx) })
+	beside.Go(func() { a.certs.run(ctx) })
 	go func() {
 		defer close(a.done)
 		a.runErr = a.reconcile(ctx)

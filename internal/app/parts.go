@@ -90,6 +90,19 @@ func (a *App) openSources() error {
 	return nil
 }
 
+// openCertificates makes what keeps certificates, between the ambassador and the
+// reconciler.
+func (a *App) openCertificates() error {
+	c, err := newCertificates(a.cfg.Host, a.cfg.Logger)
+	if err != nil {
+		return fmt.Errorf("open certificates: %w", err)
+	}
+	c.put, c.record = a.ambass.client.PutCertificates, a.journal.Record
+	a.certs, a.ambass.certs = c, c
+	a.later("certificates", c.close)
+	return nil
+}
+
 func (a *App) makeReconciler() error {
 	store, err := content.New(a.cfg.Host.State)
 	if err != nil {
@@ -100,7 +113,7 @@ func (a *App) makeReconciler() error {
 		ports[name] = s
 	}
 	a.rec, err = reconciler.New(reconciler.Config{
-		Host: a.cfg.Host, Engine: a.engine, Traffic: a.ambass, Sources: ports, Loader: a.loader,
+		Host: a.cfg.Host, Engine: a.engine, Traffic: a.ambass, Certificates: a.certs, Sources: ports, Loader: a.loader,
 		Content: contentPort{store}, Namespaces: a.namespaces(), Gate: openGate{},
 		Journal: a.journal, Policy: a.policy, Logger: a.cfg.Logger, Render: a.render,
 		BootID: bootID(), Version: a.cfg.Version, UsedPrefixes: hostPrefixes, KeepClient: mayOpenWays(), PortBusy: portBusy, BeforeAction: a.cfg.BeforeAction,

@@ -48,6 +48,7 @@ func Gates() []GateRow {
 			Progressing, Returning, Interrupted, Superseded, RolledBack, StatefulNotRolledBack,
 		}, author},
 		{"open", "visitors are let in", []Reason{Maintenance}, person},
+		{"certificates", "hold nothing back; `remora routes` shows them", []Reason{CertificateFailed}, operator},
 		{"traffic", "is on it", []Reason{Succeeded, NoChange}, remora},
 	}
 }

@@ -32,6 +32,7 @@ const (
 	PortConflict          Reason = "PortConflict"
 	RouteConflict         Reason = "RouteConflict"
 	NameConflict          Reason = "NameConflict"
+	CertificateFailed     Reason = "CertificateFailed"
 	Foreign               Reason = "Foreign"
 	HealthCheckFailed     Reason = "HealthCheckFailed"
 	JobFailed             Reason = "JobFailed"
@@ -94,6 +95,7 @@ func Reasons() []Entry {
 		{PortConflict, "another app or program holds the port", "free the port or choose another", true},
 		{RouteConflict, "another app holds this host name and path", "change one of the two routes", true},
 		{NameConflict, "another app on this host has the same project name", "set a different `name:`", true},
+		{CertificateFailed, "a certificate cannot be had, renewed or used", "do what the message says; automatic ones are tried again by themselves", true},
 		{Foreign, "containers of this project run that remora did not create", "remove them (`docker compose down`; volumes stay without -v)", true},
 		{HealthCheckFailed, "the new release did not become or stay healthy", "see `remora logs APP/SERVICE --failed`; mend and commit, or revert", true},
 		{JobFailed, "a one-shot service ended with an error", "see `remora logs APP/SERVICE --failed`", true},

@@ -90,10 +90,15 @@ func routeClaims(full, service string, r manifests.Route, at entries) []claim {
 	}
 	for _, port := range secure {
 		out = append(out,
-			claim{key: fmt.Sprintf("tls/:%d/%s/%s", port, host, path), service: service, port: port, route: true, tls: true},
+			claim{key: tlsKey(port, r), service: service, port: port, route: true, tls: true},
 			claim{key: fmt.Sprintf("name/:%d/%s/%s", port, host, handshake(full, r)), service: service, port: port, route: true, tls: true, name: host})
 	}
 	return out
+}
+
+// tlsKey claims a route's host and path on a port for TLS clients.
+func tlsKey(port uint16, r manifests.Route) string {
+	return fmt.Sprintf("tls/:%d/%s/%s", port, strings.ToLower(r.Host), strings.TrimPrefix(r.Path, "/"))
 }
 
 // nameConflict stops where another app has the project's name.

@@ -72,9 +72,9 @@ func CertificatesOf(s *manifests.Service) []string {
 // redirect leads plain requests of a route with TLS to https. Until there is a
 // certificate they are served as they come: nothing else could serve them. One
 // that asks for clients' certificates is never served plain.
-func (b *tableBuilder) redirect(route *traffic.Route, r manifests.Route) {
+func (b *tableBuilder) redirect(app string, route *traffic.Route, r manifests.Route) {
 	_, secure := r.EntryPoints(b.HTTP, b.HTTPS)
-	if r.TLS == nil || !r.TLS.Redirect || len(secure) == 0 {
+	if r.TLS == nil || !r.TLS.Redirect || len(secure) == 0 || !b.owns(app, tlsKey(secure[0], r)) {
 		return
 	}
 	cert, clients := certificateNames(r)
