@@ -36,7 +36,7 @@ func allCases() []benchCase {
 		{name: "bulk1m", unit: "request", load: wrk(16, "http", "/large")},
 		{name: "post4k", unit: "request", load: wrk(64, "http", "/", post4k)},
 		{name: "tls64", unit: "request", load: wrk(64, "https", "/"), without: noTLS},
-		{name: "h2", unit: "request", load: h2load, without: []string{"httputil", ours}},
+		{name: "h2", unit: "request", load: h2load, without: noTLS},
 		{name: "tcp-small", unit: "exchange", load: own("pingpong", 64, (*peer).tcp), without: noTCP},
 		{name: "tcp-bulk", unit: "MiB", load: own("bulk", 8, (*peer).bulk), without: noTCP},
 		{name: "tcp-connect", unit: "connection", load: own("connect", 32, (*peer).tcp), without: noTCP},

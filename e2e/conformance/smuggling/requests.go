@@ -217,7 +217,8 @@ func fields() []Case {
 	const hop, forward, lookalike, limits = "hop by hop", "forwarding fields", "lookalike", "limits"
 	return []Case{
 		{Rule: hop, Name: "listed in Connection", Raw: get("Connection: X-Secret, keep-alive", "X-Secret: 1"), Want: []string{"GET / "}, Absent: []string{"X-Secret"}},
-		{Rule: hop, Name: "Keep-Alive, TE, Proxy-Connection", Raw: get("Keep-Alive: timeout=9", "TE: trailers", "Proxy-Connection: keep-alive"), Want: []string{"GET / "}, Absent: []string{"Keep-Alive", "Te", "Proxy-Connection"}},
+		{Rule: hop, Name: "Keep-Alive, TE, Proxy-Connection", Raw: get("Keep-Alive: timeout=9", "TE: gzip;q=0.5", "Proxy-Connection: keep-alive"), Want: []string{"GET / "}, Absent: []string{"Keep-Alive", "Te", "Proxy-Connection"}},
+		{Rule: hop, Name: "trailers are taken, since they are passed on", Raw: get("TE: gzip, trailers"), Want: []string{"GET / "}, Present: []string{"Te: trailers"}},
 		{Rule: hop, Name: "Proxy-Authorization", Raw: get("Proxy-Authorization: Basic eDp5"), Want: []string{"GET / "}, Absent: []string{"Proxy-Authorization"}},
 		{Rule: hop, Name: "Upgrade to h2c", Raw: get("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"), Want: []string{"GET / "}, Absent: []string{"Upgrade", "Http2-Settings"}},
 		{Rule: hop, Name: "Proxy becomes HTTP_PROXY", Raw: get("Proxy: http://evil"), Want: []string{"GET / "}, Absent: []string{"Proxy"}},
