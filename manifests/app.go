@@ -137,7 +137,8 @@ type Port struct {
 	Target    uint16 `json:"target"`
 	// Protocol is "tcp" or "udp".
 	Protocol string `json:"protocol"`
-	// App is app_protocol: "http", "tcp" or empty (detect).
+	// App is app_protocol: "http", "http2" (prior knowledge to the container),
+	// "https" (TLS to the container), "tcp" or empty (detect).
 	App string `json:"app,omitempty"`
 	// Docker says that the engine publishes it, not the ambassador (UDP and
 	// `mode: host`).

@@ -153,7 +153,7 @@ func (a *app) route(path string, v any) manifests.Route {
 	r := manifests.Route{
 		Host: strings.ToLower(o.text("host")), Path: o.text("path"),
 		Published: o.port("published"), Target: o.port("target"),
-		App: o.text("app_protocol", "http", "tcp"),
+		App: o.text("app_protocol", "http", "http2", "https", "tcp"),
 	}
 	for _, s := range o.texts("listen") {
 		l := object{app: a, path: path, data: map[string]any{"listen": s}, used: map[string]bool{}}
@@ -198,7 +198,7 @@ func (a *app) checkRoute(path string, r manifests.Route) {
 func (a *app) checkProxyProtocol(at string, r manifests.Route) {
 	switch {
 	case r.ProxyProtocol == 0, r.TLS != nil && r.TLS.Mode == manifests.TLSPassthrough:
-	case r.App == "http":
+	case strings.HasPrefix(r.App, "http"):
 		a.fail(at, "remove it; X-Forwarded-For says who the client is", "requests of an http route share connections, which tell of no client")
 	case r.TLS != nil && r.Published != 0:
 		a.fail(at, "remove one of the two; X-Forwarded-For says who the client is", "where TLS ends here, requests share connections")

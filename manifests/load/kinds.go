@@ -64,6 +64,7 @@ func (c *converter) checkEndpoint(s *manifests.Service) {
 		}
 		return
 	}
+	c.checkProbeProtocol(s)
 	routed := len(s.Routes) > 0 || slices.ContainsFunc(s.Ports, func(p manifests.Port) bool { return !p.Docker })
 	if !routed {
 		return

@@ -91,9 +91,11 @@ func (c *converter) appProtocol(field, name string) string {
 	case "tcp":
 		return "tcp"
 	case "http2", "h2", "h2c", "grpc":
-		c.later(field+".app_protocol", "write tcp: the connection is then passed on as it is")
+		return "http2"
+	case "https":
+		return "https"
 	default:
-		c.fail(field+".app_protocol", "http or tcp", "%q is not known", name)
+		c.fail(field+".app_protocol", "http, http2, https or tcp", "%q is not known", name)
 	}
 	return ""
 }

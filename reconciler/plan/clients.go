@@ -181,17 +181,20 @@ type tunnelPort struct {
 
 func tunnelPorts(s *manifests.Service) (out []tunnelPort) {
 	for i, p := range s.Ports {
-		if !p.Docker && p.Protocol != "udp" && p.App != "http" {
+		if !p.Docker && p.Protocol != "udp" && !requests(p.App) {
 			out = append(out, tunnelPort{fmt.Sprintf("ports[%d]", i), p.Published, p.Target})
 		}
 	}
 	for i, r := range s.Routes {
-		if r.Published != 0 && r.App != "http" && r.ProxyProtocol == 0 {
+		if r.Published != 0 && !requests(r.App) && r.ProxyProtocol == 0 {
 			out = append(out, tunnelPort{fmt.Sprintf("x-remora.routes[%d]", i), r.Published, r.Target})
 		}
 	}
 	return out
 }
+
+// requests says that a port carries no tunnels.
+func requests(app string) bool { return app == "http" || app == "http2" }
 
 // dockerPublishes says whether the engine publishes a port of the service.
 func dockerPublishes(s *manifests.Service, target uint16) bool {

@@ -25,7 +25,7 @@ func (b *tableBuilder) ports(app, name string, s *manifests.Service) {
 			continue
 		}
 		key := traffic.ListenerKey{Address: parseAddr(p.HostIP), Port: port}
-		b.listen(app, key, protocol(p.App), traffic.Route{Service: name, Port: p.Target, Assets: s.Assets})
+		b.listen(app, key, protocol(p.App), traffic.Route{Service: name, Port: p.Target, Assets: s.Assets, Upstream: upstream(p.App)})
 	}
 }
 
@@ -33,7 +33,7 @@ func (b *tableBuilder) ports(app, name string, s *manifests.Service) {
 // their own.
 func (b *tableBuilder) routes(app, name string, s *manifests.Service) {
 	for _, r := range s.Routes {
-		route := traffic.Route{Host: strings.ToLower(r.Host), Path: r.Path, Service: name, Port: r.Target, Assets: s.Assets, ProxyProtocol: r.ProxyProtocol}
+		route := traffic.Route{Host: strings.ToLower(r.Host), Path: r.Path, Service: name, Port: r.Target, Assets: s.Assets, ProxyProtocol: r.ProxyProtocol, Upstream: upstream(r.App)}
 		grant(&route, r.Access)
 		if route.Path == "/" {
 			route.Path = ""
@@ -64,12 +64,23 @@ func (b *tableBuilder) route(app string, c claim, route traffic.Route, r manifes
 // protocol is the listener's treatment of an app_protocol.
 func protocol(app string) traffic.Protocol {
 	switch app {
-	case "http":
+	case "http", "http2":
 		return traffic.HTTP
 	case "tcp":
 		return traffic.TCP
 	}
-	return traffic.Detect
+	return traffic.Detect // https too: who brings TLS to the port is passed on
+}
+
+// upstream is how the container of an app_protocol is spoken to.
+func upstream(app string) traffic.Upstream {
+	switch app {
+	case "http2":
+		return traffic.UpstreamH2C
+	case "https":
+		return traffic.UpstreamTLS
+	}
+	return traffic.UpstreamHTTP1
 }
 
 // serviceAddresses adds the listeners by which other containers reach the
@@ -91,23 +102,9 @@ func (b *tableBuilder) serviceAddresses(app, name string, r *ledger.Release, a A
 			b.spaces[n.Name] = path
 			for _, port := range r.Ports() {
 				key := traffic.ListenerKey{Namespace: n.Name, Address: addr, Port: port}
-				b.listen(app, key, portProtocol(&r.Service, port), traffic.Route{Service: name, Port: port, Assets: r.Service.Assets})
+				says := r.Service.AppProtocol(port)
+				b.listen(app, key, protocol(says), traffic.Route{Service: name, Port: port, Assets: r.Service.Assets, Upstream: upstream(says)})
 			}
 		}
 	}
-}
-
-// portProtocol is what the file says of a container's port.
-func portProtocol(s *manifests.Service, port uint16) traffic.Protocol {
-	for _, p := range s.Ports {
-		if p.Target == port && p.App != "" {
-			return protocol(p.App)
-		}
-	}
-	for _, r := range s.Routes {
-		if r.Target == port && r.App != "" {
-			return protocol(r.App)
-		}
-	}
-	return traffic.Detect
 }

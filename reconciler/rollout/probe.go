@@ -39,7 +39,7 @@ func probes(r *ledger.Release) []traffic.Probe {
 	}
 	out := make([]traffic.Probe, 0, len(s.Expose))
 	for _, port := range s.Expose {
-		tcp := protocol(s, port) == "tcp"
+		tcp := !mayGuess(s.AppProtocol(port))
 		out = append(out, traffic.Probe{
 			Port: port, Guess: !tcp, Interval: probeInterval, Timeout: probeTimeout,
 			Rise: probeRise, Fall: probeFall, Once: checked || tcp,
@@ -55,6 +55,9 @@ func orInt(n, def int) int {
 	return def
 }
 
+// mayGuess says whether a port may be asked over HTTP/1.1 what it speaks.
+func mayGuess(app string) bool { return app == "" || app == "http" }
+
 // firstPort is the port of the first published port or route, else the lowest
 // exposed one.
 func firstPort(s *manifests.Service) uint16 {
@@ -67,21 +70,6 @@ func firstPort(s *manifests.Service) uint16 {
 		return s.Routes[0].Target
 	}
 	return s.Expose[0]
-}
-
-// protocol is what the file says that a port speaks; empty if nothing.
-func protocol(s *manifests.Service, port uint16) string {
-	for _, p := range s.Ports {
-		if p.Target == port && p.App != "" {
-			return p.App
-		}
-	}
-	for _, r := range s.Routes {
-		if r.Target == port && r.App != "" {
-			return r.App
-		}
-	}
-	return ""
 }
 
 // fall is how many bad checks in a row make a container of r bad.
