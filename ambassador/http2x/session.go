@@ -21,7 +21,7 @@ const (
 	// maxHead is the longest list of header fields, and maxFrame the longest
 	// frame that is read, in bytes.
 	maxHead  = 16 << 10
-	maxFrame = 64 << 10
+	maxFrame = 16 << 10
 	// streamWindow and connWindow are how much of the bodies of one stream and
 	// of all of a connection is taken before it is passed on. One stream whose
 	// container is slow leaves room for others.
