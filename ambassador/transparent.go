@@ -74,7 +74,7 @@ func (k *conn) dialFor(ep *endpoint, r *traffic.Route) (*upstream, error) {
 			return up, nil
 		}
 	}
-	up, err := ep.dial(r.Port)
+	up, err := ep.dialAside(r.Port)
 	if err == nil {
 		err = k.introduce(up, r.ProxyProtocol)
 	}
@@ -108,6 +108,15 @@ func (k *conn) dialAsClient(ep *endpoint, port uint16) *upstream {
 		k.wk.changed.fire()
 	}
 	return nil
+}
+
+// dialAside is dial on a stack of its own: a deep one would stay with a
+// connection that may last for days.
+func (e *endpoint) dialAside(port uint16) (up *upstream, err error) {
+	var done sync.WaitGroup
+	done.Go(func() { up, err = e.dial(port) })
+	done.Wait()
+	return up, err
 }
 
 // keepsClient says whether the listener wants clients' addresses kept.

@@ -17,7 +17,7 @@ func alone(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread() // never unlocked: the thread ends with the test
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("needs the right to make namespaces: %v", err)
+		t.Fatalf("needs root, to make a network namespace: %v", err)
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
