@@ -59,8 +59,9 @@ func TestWebSocketsEndSpread(t *testing.T) {
 		clients[i] = c
 	}
 	old.State, old.TunnelDeadline = traffic.Draining, time.Second
-	r.put(table(port, traffic.HTTP, "v2", rel("v2", traffic.Active, startBackend(t, "v2")), old))
+	v2 := rel("v2", traffic.Active, startBackend(t, "v2"))
 	begun := time.Now()
+	r.put(table(port, traffic.HTTP, "v2", v2, old))
 	ended := make([]time.Duration, sockets)
 	var all sync.WaitGroup
 	for i, c := range clients {
