@@ -1,6 +1,8 @@
 package ambassador
 
 import (
+	"slices"
+
 	"github.com/remorahq/remora/ambassador/sni"
 	"github.com/remorahq/remora/internal/traffic"
 )
@@ -8,7 +10,7 @@ import (
 // withPassed returns a TLS listener's routes and, behind them, one for each
 // server name that is passed through, in their order. No Host reaches those.
 func withPassed(l traffic.Listener) traffic.Listener {
-	routes := l.Routes[:len(l.Routes):len(l.Routes)]
+	routes := slices.Clip(l.Routes)
 	for _, n := range l.TLS {
 		if n.Certificate == "" {
 			host := "sni " + n.Name + " " + n.ALPN

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,14 +20,14 @@ const loopback = "127.0.0.1"
 // finds its ports taken and leaves the answers to them.
 type answers struct {
 	http, alpn net.Listener // nil: not used
-	log        *log.Logger
+	log        *slog.Logger
 	server     http.Server
 	group      sync.WaitGroup
 }
 
 // listen opens the ports.
 func listen(opt Options) (*answers, error) {
-	a := &answers{log: slog.NewLogLogger(opt.Log.Handler(), slog.LevelDebug)}
+	a := &answers{log: opt.Log}
 	for _, l := range []struct {
 		on   bool
 		into *net.Listener
@@ -57,7 +56,7 @@ func (a *answers) alpnPort() uint16 { return portOf(a.alpn) }
 // serve answers the challenges of an issuer.
 func (a *answers) serve(issuer *certmagic.ACMEIssuer, magic *certmagic.Config) {
 	a.server = http.Server{
-		Handler: issuer.HTTPChallengeHandler(http.NotFoundHandler()), ErrorLog: a.log,
+		Handler: issuer.HTTPChallengeHandler(http.NotFoundHandler()), ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 		ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	if a.http != nil {
@@ -81,10 +80,10 @@ func (a *answers) handshakes(cfg *tls.Config) {
 			continue
 		}
 		a.group.Go(func() {
-			defer c.Close() //nolint:errcheck // nothing more is said
+			defer c.Close()
 			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 			if err := tls.Server(c, cfg).Handshake(); err != nil {
-				a.log.Print("tls-alpn-01: ", err)
+				a.log.Debug("acme: tls-alpn-01", "err", err)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package acme
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -32,7 +33,7 @@ func (c slogCore) Enabled(l zapcore.Level) bool {
 
 // With adds fields to every entry.
 func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return slogCore{c.log, append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return slogCore{c.log, append(slices.Clip(c.fields), fields...)}
 }
 
 // Check takes the entries of levels that are logged.
@@ -46,7 +47,7 @@ func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 // Write logs one entry.
 func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	enc := zapcore.NewMapObjectEncoder()
-	for _, f := range append(c.fields[:len(c.fields):len(c.fields)], fields...) {
+	for _, f := range append(slices.Clip(c.fields), fields...) {
 		f.AddTo(enc)
 	}
 	c.log.Log(context.Background(), level(e.Level), "acme", "what", e.Message, "fields", enc.Fields)

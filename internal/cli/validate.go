@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -47,6 +48,7 @@ Exits 1 when there are errors.`,
 	c.Flags().StringVar(&v.path, "path", "environments", "the folder of the environments in the repository")
 	c.Flags().StringVar(&v.host, "as", "validate", "the host's name, for placement and variables")
 	c.Flags().StringToStringVar(&v.labels, "label", nil, "a label of the host, such as role=web")
+	c.Flags().BoolVar(&v.shared, "acme-shared", false, "the hosts share their automatic certificates (ambassador.acme.shared)")
 	c.Flags().StringVar(&v.policy, "policy", "", "the policy's preset: strict or compose")
 	return c
 }
@@ -54,6 +56,7 @@ Exits 1 when there are errors.`,
 type validation struct {
 	*app
 	path, host, policy string
+	shared             bool
 	labels             map[string]string
 	loader             *loader.Loader
 }
@@ -114,7 +117,7 @@ func (v *validation) requests(dir string) ([]manifests.LoadRequest, error) {
 	root, env, app := v.place(full)
 	req := manifests.LoadRequest{
 		Root: root, Path: v.path, Source: "validate", Host: v.host, Labels: v.labels, Primary: true,
-		CPUs: runtime.NumCPU(), HTTP: []uint16{80}, HTTPS: []uint16{443}, Policy: manifests.Policy{Preset: orElse(v.policy, manifests.PresetStrict)},
+		CPUs: runtime.NumCPU(), HTTP: []uint16{80}, HTTPS: []uint16{443}, ACMEShared: v.shared, Policy: manifests.Policy{Preset: orElse(v.policy, manifests.PresetStrict)},
 	}
 	if root == "" {
 		req.Root, req.Bare, req.Live, req.Environment = full, true, true, filepath.Base(full)
@@ -235,6 +238,7 @@ func (v *validation) findings(req manifests.LoadRequest, res manifests.LoadResul
 	for _, a := range res.Apps {
 		add(a.Name, a.Warnings)
 		add(a.Name, plan.AddressLost(&a, true)) // what this host may is not known here
+		add(a.Name, certificateWarnings(&a, time.Now()))
 	}
 	return out
 }
