@@ -25,7 +25,7 @@ func TestCells(t *testing.T) {
 			web := webFor(e)
 			web.tempers = slices.DeleteFunc(web.tempers, func(t string) bool { return t == shortKeepAlive }) // it needs a core in time
 			st := newStage(t, bin, dir, web)
-			clients := slices.DeleteFunc(groups(kinds(), st.ports), func(g load.Group) bool { return g.Own == slowAnswer })
+			clients := slices.DeleteFunc(groups(wire.Kinds(), st.ports), func(g load.Group) bool { return g.Own == slowAnswer })
 			for i := range clients {
 				clients[i].Rate = max(1, clients[i].Rate/4)
 			}
@@ -34,8 +34,8 @@ func TestCells(t *testing.T) {
 				t.Errorf("nothing happened")
 			}
 			cells, _ := judge(t, dir)
-			if len(cells) != len(kinds()) {
-				t.Errorf("%d kinds were judged, want %d", len(cells), len(kinds()))
+			if len(cells) != len(wire.Kinds()) {
+				t.Errorf("%d kinds were judged, want %d", len(cells), len(wire.Kinds()))
 			}
 			for _, c := range cells {
 				if broken := c.Broken() - c.Slow; broken > 0 || c.Answered == 0 || c.Sent != c.Answered {

@@ -13,7 +13,7 @@ import (
 const slowAnswer = 5 * time.Second
 
 // groups are the clients of the kinds that are asked for: of all kinds some
-// 2,700 requests a second over 100 connections, four in ten not idempotent.
+// 2,700 requests a second over 120 connections, four in ten not idempotent.
 // Sessions end by their clients after a second or two, but for a few that last;
 // some clients of GET and POST make a connection for every three requests.
 func groups(kinds []wire.Kind, p ports) []load.Group {
@@ -37,6 +37,7 @@ func groups(kinds []wire.Kind, p ports) []load.Group {
 		{Kind: load.WebSocket, Addr: web, Conns: 2, Rate: 40, Size: 20_000, Session: 30},
 		{Kind: load.WebSocket, Addr: web, Conns: 2, Rate: 20},
 		{Kind: load.GRPC, Addr: at(p.grpc), Conns: 6, Rate: 180, Session: 60},
+		{Kind: load.GRPC, Addr: at(p.grpc), Conns: 4, Rate: 15, Session: 20, Path: "/wire.Echo/Say?delay=150ms", Own: 150 * time.Millisecond},
 		{Kind: load.TCP, Addr: at(p.tcp), Conns: 5, Rate: 120, Session: 30},
 		{Kind: load.TCP, Addr: at(p.tcp), Conns: 1, Rate: 10},
 		{Kind: load.Greeted, Addr: at(p.greet), Conns: 4, Rate: 80, Session: 30},

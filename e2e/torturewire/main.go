@@ -35,9 +35,9 @@ type settings struct {
 }
 
 func main() {
-	s := settings{kinds: kinds(), events: wire.Events()}
+	s := settings{kinds: wire.Kinds(), events: wire.Events()}
 	flag.StringVar(&s.bin, "bin", "bin", "folder with remora and remora-ambassador")
-	flag.Func("kinds", "comma-separated columns, default all", chooser(kinds(), &s.kinds))
+	flag.Func("kinds", "comma-separated columns, default all", chooser(wire.Kinds(), &s.kinds))
 	flag.Func("events", "comma-separated rows, default all", chooser(wire.Events(), &s.events))
 	flag.Float64Var(&s.seconds, "seconds", 25, "how long each event goes on")
 	flag.IntVar(&s.rate, "rate", 2000, "requests a second that must be reached, when all kinds run")
@@ -47,11 +47,6 @@ func main() {
 	flag.StringVar(&s.markdown, "markdown", "", "file to write the matrix to")
 	flag.Parse()
 	os.Exit(rig.Run("torturewire", os.Stdout, func(t rig.TB) { torture(t, s) }))
-}
-
-// kinds are those that this program can drive.
-func kinds() []wire.Kind {
-	return slices.DeleteFunc(wire.Kinds(), func(k wire.Kind) bool { return k == wire.GRPC })
 }
 
 // chooser reads a list of names, in lower case, with hyphens for spaces.
@@ -160,7 +155,7 @@ func judge(t rig.TB, dir string) ([]*wire.Cell, time.Duration) {
 // worth says whether the load was hard enough to prove something. A choice of
 // kinds is for looking into one of them.
 func worth(t rig.TB, s settings, total wire.Total) {
-	if len(s.kinds) < len(kinds()) || s.judge != "" {
+	if len(s.kinds) < len(wire.Kinds()) || s.judge != "" {
 		return
 	}
 	conns := 0

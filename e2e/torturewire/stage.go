@@ -56,6 +56,9 @@ func (st *stage) address() netip.Addr {
 	return netip.AddrFrom4([4]byte{127, st.subnet, byte(st.addresses / 200), byte(1 + st.addresses%200)})
 }
 
+// grpcListener is the index of the one whose containers speak HTTP/2.
+const grpcListener = 3
+
 // put makes the services as they are the table in force.
 func (st *stage) put() {
 	st.tb.Helper()
@@ -66,6 +69,7 @@ func (st *stage) put() {
 		proxy.Listener(st.ports.grpc, traffic.Detect, st.web.full(), grpcPort),
 		proxy.Listener(st.ports.slow, traffic.Detect, st.slow.full(), httpPort),
 	}}
+	t.Listeners[grpcListener].Routes[0].Upstream = traffic.UpstreamH2C
 	for _, s := range st.services() {
 		t.Services = append(t.Services, s.traffic())
 	}
