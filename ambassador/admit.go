@@ -165,13 +165,18 @@ func (w *want) forget() { w.view, w.route = nil, nil }
 // admit is asked once for every request and tunnel, after its route was found
 // and before a release is claimed for it; an error is a [*refusal].
 func (wk *Worker) admit(w *want, rv *routeView) error {
-	if err := w.misdirected(w.view.listeners[w.listener]); err != nil {
-		return err
-	}
-	if err := w.redirected(rv, w.view.trusts(w.client)); err != nil {
+	if err := w.barred(); err != nil {
 		return err
 	}
 	return w.enter(rv, wk.started)
+}
+
+// barred is the part of admit that takes nothing of the route.
+func (w *want) barred() error {
+	if err := w.misdirected(w.view.listeners[w.listener]); err != nil {
+		return err
+	}
+	return w.redirected(w.route, w.view.trusts(w.client))
 }
 
 // decision is to send (ev is set), to refuse (err), or to wait.

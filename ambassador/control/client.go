@@ -75,6 +75,12 @@ func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
 	return text, c.call(ctx, http.MethodGet, "/v1/metrics", nil, &text)
 }
 
+// Explain asks what would become of a request for a URL now.
+func (c *Client) Explain(ctx context.Context, rawURL string) (traffic.Explanation, error) {
+	var e traffic.Explanation
+	return e, c.call(ctx, http.MethodGet, "/v1/explain?url="+url.QueryEscape(rawURL), nil, &e)
+}
+
 // Upgrade starts a new worker from the program's file and returns when it
 // leads; its predecessor drains.
 func (c *Client) Upgrade(ctx context.Context) error {

@@ -8,6 +8,7 @@
 //	GET  /v1/certificates  what they are, without keys → []traffic.CertificateReport
 //	GET  /v1/report   the state of all workers    → traffic.Report
 //	GET  /v1/watch    a report at every change, as server-sent events
+//	GET  /v1/explain  what becomes of a URL       → traffic.Explanation
 //	GET  /v1/metrics  Prometheus text
 //	POST /v1/upgrade  start a new worker from the program's file
 //

@@ -29,6 +29,9 @@ type Backend interface {
 	// Changed returns a channel that is closed at the next change.
 	Changed() <-chan struct{}
 	WriteMetrics(w io.Writer) error
+	// Explain says what would become of a request for a URL now; it errs for what
+	// is no URL.
+	Explain(ctx context.Context, url string) (traffic.Explanation, error)
 	Upgrade(ctx context.Context) error
 }
 
@@ -54,6 +57,7 @@ func Serve(l *net.UnixListener, backend Backend, log *slog.Logger, uids ...uint3
 	mux.HandleFunc("GET /v1/report", s.report)
 	mux.HandleFunc("GET /v1/watch", s.watch)
 	mux.HandleFunc("GET /v1/metrics", s.metrics)
+	mux.HandleFunc("GET /v1/explain", s.explain)
 	mux.HandleFunc("POST /v1/upgrade", s.upgrade)
 	s.http = http.Server{
 		Handler:           mux,
@@ -113,6 +117,15 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	if err := s.backend.WriteMetrics(w); err != nil {
 		s.log.Debug("write metrics", "err", err)
 	}
+}
+
+func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
+	e, err := s.backend.Explain(r.Context(), r.FormValue("url"))
+	if err != nil {
+		s.fail(w, http.StatusBadRequest, failure{Error: err.Error()})
+		return
+	}
+	s.answer(w, e)
 }
 
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
