@@ -108,48 +108,65 @@ func shortRelease(id string) string {
 	return digest[:min(8, len(digest))]
 }
 
-// explainURL finds the route that a URL takes, and then explains its app.
-func (r *Reconciler) explainURL(_ context.Context, raw string) (status.Explanation, error) {
-	u, err := url.Parse(raw)
+// explainURL has the ambassador say what would become of a request, and then
+// explains the app that it leads to.
+func (r *Reconciler) explainURL(ctx context.Context, raw string) (status.Explanation, error) {
+	if u, err := url.Parse(raw); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return status.Explanation{}, &status.Error{Kind: status.Invalid, Message: fmt.Sprintf("%q is no URL such as https://shop.example.com/cart", raw)}
+	}
+	way, err := r.cfg.Traffic.Explain(ctx, raw)
 	if err != nil {
-		return status.Explanation{}, &status.Error{Kind: status.Invalid, Message: fmt.Sprintf("parse %q: %v", raw, err)}
+		return status.Explanation{}, &status.Error{Kind: status.Unavailable, Message: "the ambassador does not answer: " + err.Error(), Remedy: "see whether remora-ambassador runs, and its log"}
 	}
-	_, table, _, _ := r.table.state()
-	port := portOf(u)
-	for _, l := range table.Listeners {
-		if l.Namespace != "" || l.Port != port {
-			continue
-		}
-		router := traffic.NewRouter(l.Routes)
-		if i, ok := router.Match([]byte(u.Host), []byte(u.EscapedPath())); ok {
-			return r.explainRoute(raw, l.Routes[i])
-		}
+	e := status.Explanation{Subject: raw}
+	app := appOf(way.Service)
+	if w, err := r.find(app); way.Service != "" && err == nil {
+		e = r.explainApp(w, strings.TrimPrefix(way.Service, app+"/"))
+		e.Subject = fmt.Sprintf("%s → %s:%d", raw, way.Service, way.Port)
 	}
-	return status.Explanation{Subject: raw, Gates: []status.Gate{{
-		Name: "route", Reason: status.RouteConflict, Message: fmt.Sprintf("no route on port %d leads anywhere for host %s and path %s", port, u.Hostname(), u.Path), Next: "`remora routes` lists them",
-	}}}, nil
-}
-
-func (r *Reconciler) explainRoute(raw string, route traffic.Route) (status.Explanation, error) {
-	app := appOf(route.Service)
-	w, err := r.find(app)
-	if err != nil {
-		return status.Explanation{}, err
+	e.Route = &way
+	gates, through := wayGates(&way)
+	switch {
+	case through:
+		e.Gates = append(gates, e.Gates...)
+	case len(e.Gates) > 0 && !e.Live && lastStep(&way) == "release":
+		e.Gates = append(gates[:len(gates)-1], e.Gates...) // the app's chain says why
+	default:
+		e.Gates, e.Live = gates, false
 	}
-	e := r.explainApp(w, strings.TrimPrefix(route.Service, app+"/"))
-	e.Subject = fmt.Sprintf("%s → %s:%d", raw, route.Service, route.Port)
 	return e, nil
 }
 
-func portOf(u *url.URL) uint16 {
-	var port uint16
-	if _, err := fmt.Sscan(u.Port(), &port); err == nil {
-		return port
+// wayGates are the steps of a request as gates. The reason of the one that
+// holds is the ambassador's code.
+func wayGates(way *traffic.Explanation) (gates []status.Gate, through bool) {
+	for _, s := range way.Steps() {
+		g := status.Gate{Name: s.Name, OK: s.OK, Message: s.Text, Next: s.Remedy}
+		switch {
+		case s.OK:
+		case way.Refused != nil && way.Refused.Reason == "maintenance":
+			g.Reason = status.Maintenance
+		case way.Refused != nil:
+			g.Reason = status.Reason(way.Refused.Reason)
+		default:
+			g.Reason = status.Progressing
+		}
+		if gates = append(gates, g); !s.OK {
+			return gates, false
+		}
 	}
-	if u.Scheme == "https" {
-		return 443
+	return gates, true
+}
+
+// lastStep is the step at which a request ends.
+func lastStep(way *traffic.Explanation) string {
+	steps := way.Steps()
+	for _, s := range steps {
+		if !s.OK {
+			return s.Name
+		}
 	}
-	return 80
+	return steps[len(steps)-1].Name
 }
 
 // Routes lists what the ambassador listens for and where it leads.

@@ -321,6 +321,26 @@ func (m *memoryTraffic) Report(context.Context) (traffic.Report, error) {
 	return m.reportLocked(), m.err
 }
 
+// Explain knows one service and its state.
+func (m *memoryTraffic) Explain(_ context.Context, url string) (traffic.Explanation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := traffic.Explanation{URL: url, Listener: ":80"}
+	if len(m.table.Services) == 0 || m.err != nil {
+		e.Refused = &traffic.RefusalExplanation{Step: "route", Reason: "no-route", Status: 404, Text: "No site is served at this address."}
+		return e, m.err
+	}
+	s := m.table.Services[0]
+	e.Route, e.Service, e.Port, e.Release = "*/", s.Name, 3000, s.Active
+	switch {
+	case s.Maintenance:
+		e.Refused = &traffic.RefusalExplanation{Step: "release", Reason: "maintenance", Status: 503, Text: "It is being worked on.", Remedy: "off"}
+	case s.Active == "":
+		e.Refused = &traffic.RefusalExplanation{Step: "release", Reason: "no-release", Status: 503, Text: "It has not started."}
+	}
+	return e, nil
+}
+
 func (m *memoryTraffic) Table(context.Context) (traffic.Table, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -58,6 +58,17 @@ func TestMaintenance(t *testing.T) {
 			t.Errorf("explanation %+v, %v", e, err)
 		}
 
+		for _, url := range []string{"http://shop.example.com/", "https://shop.example.com/x"} {
+			e, err := b.Explain(t.Context(), url)
+			last := e.Gates[len(e.Gates)-1]
+			if err != nil || e.Live || last.Reason != status.Maintenance || last.Name != "open" || e.Gates[0].Name != "listener" || e.Route == nil || e.Route.Refused.Status != 503 {
+				t.Errorf("explanation %+v, %v", e, err)
+			}
+		}
+		if _, err := b.Explain(t.Context(), "ftp://x/"); !isProblem(err) {
+			t.Errorf("ftp: %v", err)
+		}
+
 		stop()
 		b.make(t)
 		stop = b.run(t.Context())

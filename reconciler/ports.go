@@ -69,6 +69,8 @@ type Traffic interface {
 	Report(ctx context.Context) (traffic.Report, error)
 	// Table is the table in force; its generation is 0 where there is none.
 	Table(ctx context.Context) (traffic.Table, error)
+	// Explain says what would become of a request for a URL.
+	Explain(ctx context.Context, url string) (traffic.Explanation, error)
 	// Watch gives a report at every change that matters; it is closed when ctx
 	// ends.
 	Watch(ctx context.Context) <-chan traffic.Report

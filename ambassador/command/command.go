@@ -35,6 +35,8 @@ Usage:
   remora-ambassador table [flags]     the table in force, as JSON
   remora-ambassador certificates [flags]  what certificates there are, and until when
   remora-ambassador metrics [flags]   metrics in Prometheus' text form
+  remora-ambassador explain URL [flags]   what would become of a request, and why
+  remora-ambassador access-log [flags]    the last requests and tunnels that ended
   remora-ambassador upgrade [flags]   go over to the program's file as it is now,
                                       without losing a request
   remora-ambassador unit              print a unit file for systemd
@@ -52,7 +54,10 @@ Flags:
                  oldest ends its tunnels
   --log-format   text or json (default text)
   --log-level    debug, info, warn or error (default info)
-  -o FORMAT      of status and certificates: table or json (default table)
+  -o FORMAT      of status, certificates and explain: table or json (default table);
+                 of access-log: json or combined (default as it is written)
+  -f             access-log goes on with what comes
+  -n LINES       how many lines access-log begins with (default 20, -1 all)
 
 Signals:
   SIGHUP         as upgrade, without waiting for it
@@ -61,6 +66,8 @@ Signals:
 Examples:
   remora-ambassador --run /run/remora --state /var/lib/remora/ambassador
   remora-ambassador status -o json
+  remora-ambassador explain https://shop.example.com/cart
+  remora-ambassador access-log -f -o combined
   kill -HUP $(pidof -s remora-ambassador)
 `
 
@@ -69,6 +76,9 @@ type options struct {
 	holderUID                                     uint
 	drainLimit                                    time.Duration
 	maxDraining                                   int
+	url                                           string
+	follow                                        bool
+	lines                                         int
 }
 
 // Main runs the program with its arguments and returns its exit code.
@@ -77,7 +87,12 @@ func Main(ctx context.Context, version string, args []string, stdout, stderr io.
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		verb, args = args[0], args[1:]
 	}
+	url := ""
+	if verb == "explain" && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		url, args = args[0], args[1:]
+	}
 	opt, err := parse(args)
+	opt.url = url
 	if errors.Is(err, flag.ErrHelp) || verb == "help" {
 		fmt.Fprint(stdout, help)
 		return 0
@@ -112,6 +127,8 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.logLevel, "log-level", "info", "")
 	f.StringVar(&o.output, "o", "table", "")
 	f.UintVar(&o.holderUID, "holder-uid", 0, "")
+	f.BoolVar(&o.follow, "f", false, "")
+	f.IntVar(&o.lines, "n", 20, "")
 	f.DurationVar(&o.drainLimit, "drain-limit", holder.DefaultDrainLimit, "")
 	f.IntVar(&o.maxDraining, "max-draining", holder.DefaultMaxDraining, "")
 	if err := f.Parse(args); err != nil {
@@ -156,6 +173,10 @@ func run(ctx context.Context, version, verb string, o options, stdout, stderr io
 		return nil
 	case "status":
 		return status(ctx, client, o.output, stdout)
+	case "explain":
+		return explain(ctx, client, o, stdout)
+	case "access-log":
+		return accessLog(ctx, o, stdout)
 	case "table":
 		t, err := client.Table(ctx)
 		if err != nil {

@@ -89,8 +89,45 @@ func TestStatus(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &tb); err != nil || code != 0 || len(tb.Services) != 1 {
 		t.Errorf("got %d %v\n%s", code, err, out)
 	}
+	code, out, _ = call(t, "explain", "http://shop.example.com/cart", "--run", dir)
+	if code != 0 || !strings.Contains(out, "✔ listener  :80") || !strings.Contains(out, "✗ route     answered 404 no-route") {
+		t.Errorf("explain: %d\n%s", code, out)
+	}
+	code, out, _ = call(t, "explain", "http://shop.example.com/cart", "--run", dir, "-o", "json")
+	var e traffic.Explanation
+	if err := json.Unmarshal([]byte(out), &e); err != nil || code != 0 || e.Generation != 7 || e.Refused == nil {
+		t.Errorf("explain: %d %v\n%s", code, err, out)
+	}
+	if code, _, errs := call(t, "explain", "--run", dir); code != 2 || !strings.Contains(errs, "needs a URL") {
+		t.Errorf("explain without a URL: %d %s", code, errs)
+	}
+	if code, _, errs := call(t, "explain", "shop", "--run", dir); code != 1 || !strings.Contains(errs, "is no URL") {
+		t.Errorf("explain of no URL: %d %s", code, errs)
+	}
 	if code, out, _ = call(t, "metrics", "--run", dir); code != 0 || !strings.Contains(out, "remora_ambassador_generation 7") {
 		t.Errorf("got %d\n%s", code, out)
+	}
+}
+
+func TestAccessLog(t *testing.T) {
+	dir := t.TempDir()
+	if code, _, errs := call(t, "access-log", "--state", dir); code != 1 || !strings.Contains(errs, "nothing was written yet") {
+		t.Errorf("without a log: %d %s", code, errs)
+	}
+	lines := `{"time":"2026-11-28T16:22:46.1Z","client":"192.0.2.7","port":80,"protocol":"http/1.1","method":"GET","path":"/a","status":200,"out":9}` + "\n" +
+		`{"time":"2026-11-28T16:22:47.1Z","client":"192.0.2.7","port":80,"protocol":"http/1.1","method":"GET","path":"/b","status":404,"out":9}` + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "access.log"), []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := call(t, "access-log", "--state", dir); code != 0 || out != lines {
+		t.Errorf("as written: %d\n%s", code, out)
+	}
+	want := `192.0.2.7 - - [28/Nov/2026:16:22:47 +0000] "GET /b HTTP/1.1" 404 9 "-" "-"` + "\n"
+	if code, out, _ := call(t, "access-log", "--state", dir, "-o", "combined", "-n", "1"); code != 0 || out != want {
+		t.Errorf("combined: %d\n%s", code, out)
+	}
+	if code, _, errs := call(t, "access-log", "--state", dir, "-o", "xml"); code != 2 || !strings.Contains(errs, "xml") {
+		t.Errorf("xml: %d %s", code, errs)
 	}
 }
 

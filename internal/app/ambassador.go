@@ -67,6 +67,11 @@ func (a *ambassador) Report(ctx context.Context) (traffic.Report, error) {
 	return a.client.Report(ctx)
 }
 
+// Explain asks what would become of a request for a URL.
+func (a *ambassador) Explain(ctx context.Context, url string) (traffic.Explanation, error) {
+	return a.client.Explain(ctx, url)
+}
+
 // Table asks for the table in force.
 func (a *ambassador) Table(ctx context.Context) (traffic.Table, error) {
 	t, err := a.client.Table(ctx)

@@ -1,6 +1,10 @@
 package status
 
-import "time"
+import (
+	"time"
+
+	"github.com/remorahq/remora/internal/traffic"
+)
 
 // Command is a change that a person asks of the agent. App is "env/app" or
 // "app" where that is unique; Service is empty for all of the app's.
@@ -87,7 +91,11 @@ type Explanation struct {
 	Want    string `json:"want,omitempty"`
 	Have    string `json:"have,omitempty"`
 	Live    bool   `json:"live"`
-	Gates   []Gate `json:"gates"`
+	// Gates of a URL begin with the way of a request; where that ends, the reason
+	// is the ambassador's code.
+	Gates []Gate `json:"gates"`
+	// Route, of a URL, is what the ambassador says of it.
+	Route *traffic.Explanation `json:"route,omitempty"`
 }
 
 // RouteRow is one row of `remora routes`.
