@@ -85,6 +85,19 @@ func TestMirrorCopiesItsShare(t *testing.T) {
 	near(t, "copies", int(rr.Mirrored+rr.Unmirrored)+rr.Inflight, n, 2500)
 }
 
+// A connection's only request is copied as others are, on a port that detects.
+func TestMirrorCopiesOnlyRequests(t *testing.T) {
+	r, v1, seen := newRig(t), startBackend(t, "v1"), new(copies)
+	port := freePort(t)
+	tb := mirrorTable(port, wholeShare, v1, startHandler(t, "v2", seen.ServeHTTP))
+	tb.Listeners[0].Protocol = traffic.Detect
+	r.put(tb)
+	for range 20 {
+		connect(t, port).want("GET", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, "v1")
+	}
+	r.await("copies", mirrored(20))
+}
+
 // A mirror that hangs costs the clients nothing: copies beyond the bound are
 // dropped. The release is drained only when the copies have ended, and its
 // drain's deadline ends them.

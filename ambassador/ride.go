@@ -43,7 +43,8 @@ func (k *conn) ride() bool {
 	if r.turn == nil {
 		r.turn = k.turn
 	}
-	k.idleDeadline(time.Now())
+	k.now = time.Now() // what was read already is not looked at again
+	k.idleDeadline(k.now)
 	r.over, r.on = false, true
 	err := k.raw.Read(r.turn)
 	r.on = false
