@@ -18,7 +18,7 @@ import (
 
 // service makes one service's row.
 func (w *worker) service(name string, app status.App, wanted map[string]string, containers containerSet) status.Service {
-	v := status.Service{Name: name, Wanted: wanted[name], Traffic: -1, Sync: status.Synced, Health: status.Missing, Reason: app.Reason, Back: "never", Message: app.Message, Warnings: append(w.warnings(name), w.certificateWarnings(name)...)}
+	v := status.Service{Name: name, Wanted: wanted[name], Traffic: -1, Sync: status.Synced, Health: status.Missing, Reason: app.Reason, Back: "never", Message: app.Message, Warnings: slices.Concat(w.warnings(name), w.certificateWarnings(name), w.listenWarnings(name))}
 	if w.desired != nil && w.desired.app != nil {
 		if s := w.desired.app.Service(name); s != nil {
 			v.Kind = string(s.Kind)
@@ -182,6 +182,21 @@ func maintenanceMessage(m *ledger.Maintenance) string {
 		text += ", until " + m.Until.Format("15:04")
 	}
 	return text
+}
+
+// listenWarnings are what the ambassador says of the listeners that lead to a
+// service.
+func (w *worker) listenWarnings(service string) (out []string) {
+	rep, table, _, _ := w.r.table.state()
+	for _, warning := range rep.Warnings {
+		for _, l := range table.Listeners {
+			leads := slices.ContainsFunc(l.Routes, func(r traffic.Route) bool { return r.Service == w.id+"/"+service })
+			if l.ListenerKey == warning.ListenerKey && leads {
+				out = append(out, warning.Text)
+			}
+		}
+	}
+	return out
 }
 
 func stoppedMessage(o *ledger.Override) string {

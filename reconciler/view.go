@@ -199,9 +199,6 @@ func (r *Reconciler) Status(context.Context) (status.Host, error) {
 	for _, f := range ack.Failures {
 		h.Ambassador.Message = strings.TrimSpace(h.Ambassador.Message + fmt.Sprintf(" port %d of %s: %s", f.Port, f.Owner, f.Error))
 	}
-	for _, l := range rep.Warnings {
-		h.Ambassador.Message = strings.TrimSpace(h.Ambassador.Message + " " + l.Text)
-	}
 	for _, src := range r.cfg.Host.Sources {
 		h.Sources = append(h.Sources, r.sources[src.Name].snapshot()...)
 	}

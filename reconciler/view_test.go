@@ -9,6 +9,7 @@ import (
 
 	"github.com/remorahq/remora/internal/engine"
 	"github.com/remorahq/remora/internal/status"
+	"github.com/remorahq/remora/internal/traffic"
 	"github.com/remorahq/remora/manifests"
 )
 
@@ -96,6 +97,7 @@ func TestRows(t *testing.T) {
 		rep := b.traffic.reportLocked()
 		rep.Services[0].Releases[0].Tunnels = 3
 		rep.Services[0].Releases[0].Endpoints[0].Checked++
+		rep.Warnings = []traffic.ListenWarning{{ListenerKey: b.traffic.table.Listeners[0].ListenerKey, Text: "of a listener"}}
 		b.traffic.reports <- rep
 		b.traffic.mu.Unlock()
 		settled(time.Second)
@@ -106,7 +108,7 @@ func TestRows(t *testing.T) {
 		if row.Traffic != 100 || row.Instances[0].Tunnels != 3 || !row.Since.Before(time.Now().Add(-50*time.Second)) {
 			t.Errorf("row: %+v", row)
 		}
-		if len(v.Warnings) != 1 || len(row.Warnings) != 1 || !strings.Contains(row.Warnings[0], "build is ignored") {
+		if len(v.Warnings) != 1 || len(row.Warnings) != 2 || !strings.Contains(row.Warnings[0], "build is ignored") || row.Warnings[1] != "of a listener" {
 			t.Errorf("warnings: %q, %q", v.Warnings, row.Warnings)
 		}
 
