@@ -6,7 +6,7 @@ import (
 )
 
 // impatient is the idle time of servers that close connections so early that
-// even one that was just used is not safe for what cannot be sent again.
+// none is safe for what cannot be sent again.
 const impatient = time.Second
 
 // patience is what was learnt of how long a server keeps an idle connection. It
@@ -48,12 +48,8 @@ func (p *patience) closed(idle time.Duration) {
 
 // young is up to which idle time a connection is safe for what cannot be sent
 // again: a quarter of what was proven, so that a busy machine on either side does
-// not make it late.
+// not make it late. None is while nothing is known: some servers close after
+// each answer without a word.
 func (p *patience) young() time.Duration {
-	switch proven := p.proven.Load(); {
-	case proven == hasty:
-		return 0
-	default:
-		return max(justUsed, time.Duration(proven)/4)
-	}
+	return max(time.Duration(p.proven.Load())/4, 0)
 }

@@ -10,11 +10,6 @@ const (
 	// maxIdle is how long an idle upstream connection is kept; some servers
 	// close theirs after 5 s.
 	maxIdle = 4 * time.Second
-	// justUsed is, until more is known of the server, how long after it was last given out a connection counts as
-	// fresh. It is counted from then, before the server can have begun to count
-	// its own idle time, and not from its answer, which is read late on a busy
-	// machine.
-	justUsed = 5 * time.Millisecond
 	// unpeeked is for how long after it came back a connection is taken without
 	// a look at it, for what can be sent again.
 	unpeeked = time.Millisecond

@@ -135,11 +135,11 @@ func TestPatience(t *testing.T) {
 		do   func()
 		want time.Duration
 	}{
-		{"nothing known", func() {}, justUsed},
+		{"nothing known", func() {}, 0},
 		{"open after 2 s", func() { p.open(2 * time.Second) }, 500 * time.Millisecond},
 		{"open after less", func() { p.open(time.Second) }, 500 * time.Millisecond},
 		{"closed after 3 s", func() { p.closed(3 * time.Second) }, 500 * time.Millisecond},
-		{"closed after 1.5 s", func() { p.closed(1500 * time.Millisecond) }, justUsed},
+		{"closed after 1.5 s", func() { p.closed(1500 * time.Millisecond) }, 0},
 		{"told 4 s", func() { p.told(4 * time.Second) }, time.Second},
 		{"closed early", func() { p.closed(20 * time.Millisecond) }, 0},
 		{"told, but it closed early", func() { p.told(4 * time.Second) }, 0},

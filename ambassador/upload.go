@@ -177,6 +177,7 @@ func (x *exchange) uploadMover(copies bool) *tunnel.Mover {
 // moveUpload moves the rest of the body; end is false when it has to be copied.
 func (x *exchange) moveUpload(p *pump, m *tunnel.Mover) (end, left bool) {
 	lim := x.k.wk.view.Load().limits
+	m.Taken = &p.read // a server may answer the last byte before we know it written
 	for p.deadlines(x.k) {
 		begun := time.Now()
 		n, err := m.Step()
@@ -185,7 +186,6 @@ func (x *exchange) moveUpload(p *pump, m *tunnel.Mover) (end, left bool) {
 		x.sentOn(p, int(n))
 		switch {
 		case x.body.Done():
-			p.read.Store(true)
 			p.written.Store(true)
 			return true, false
 		case errors.Is(err, tunnel.ErrNoPipe):

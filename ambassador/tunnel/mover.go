@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"io"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,10 @@ import (
 // without one. It belongs to one goroutine; deadlines are those of the sockets,
 // and a time-out of the source loses nothing.
 type Mover struct {
+	// Taken, unless nil, is set when the last byte was taken from the source,
+	// before the destination gets it.
+	Taken *atomic.Bool
+
 	pools       *Pools
 	in, out     syscall.RawConn
 	left        int64
@@ -75,6 +80,9 @@ func (m *Mover) move(fd uintptr) bool {
 		return true
 	}
 	m.inPipe = n
+	if int64(n) == m.left && m.Taken != nil {
+		m.Taken.Store(true)
+	}
 	if err := m.out.Write(m.drain); err != nil {
 		m.err = &WriteError{err}
 	}
