@@ -415,3 +415,27 @@ func TestTLSMalformedHello(t *testing.T) {
 		t.Errorf("got % x, %v; want the alert decode_error and an end", got, err)
 	}
 }
+
+// TestTLSSlowHello: who does not come to the end of the handshake in time is let
+// go, whether it sent nothing or a part.
+func TestTLSSlowHello(t *testing.T) {
+	t.Parallel()
+	r := newTLSRig(t)
+	r.names(traffic.ServerName{Name: "a.test", Certificate: "a"})
+	putCertificates(t, r.wk, pair("a", r.ca.Issue(t, "a.test")))
+	for _, sent := range []string{"", "\x16\x03\x01\x00\xc8\x01"} {
+		t.Run(fmt.Sprint(len(sent)), func(t *testing.T) {
+			t.Parallel()
+			c := connect(t, r.port)
+			begun := time.Now()
+			if _, err := io.WriteString(c.c, sent); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.c.SetDeadline(begun.Add(2 * handshakeLimit))
+			_, err := c.c.Read(make([]byte, 1))
+			if took := time.Since(begun); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || took < handshakeLimit/2 {
+				t.Errorf("let go after %s with %v", took, err)
+			}
+		})
+	}
+}

@@ -262,5 +262,8 @@ func statusTable(w io.Writer, r traffic.Report) error {
 	for _, f := range r.Failures {
 		fmt.Fprintf(w, "! %s port %d: %s\n", f.Owner, f.Port, f.Error)
 	}
+	for _, f := range r.Names {
+		fmt.Fprintf(w, "! server name %q port %d refused: %s\n", f.Name, f.Port, f.Error)
+	}
 	return nil
 }

@@ -109,7 +109,7 @@ func Product(t TB) string {
 // Prepare builds every tool of the tests that is not in the cache, and the root
 // file system with systemd, and reports each to w. `make test` runs it first, so that no test's time limit pays for it.
 func Prepare(ctx context.Context, w io.Writer) error {
-	for _, t := range []tool{testProgramTool(), registryTool(), runcTool(), composeTool(), dockerTool()} {
+	for _, t := range []tool{testProgramTool(), registryTool(), runcTool(), composeTool(), dockerTool(), pebbleTool()} {
 		if err := prepare(ctx, w, t); err != nil {
 			return err
 		}

@@ -3,10 +3,13 @@ package acme_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,6 +23,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(otherHost); dir != "" {
+		os.Exit(playOther(dir))
+	}
 	goleak.VerifyTestMain(m,
 		// The limit of requests to one directory is the process's, and never ends.
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"),
@@ -184,21 +190,80 @@ func TestFailureIsOneNames(t *testing.T) {
 	}
 }
 
-// TestSharedFolder: two hosts with one folder have one certificate, and either
-// answers a challenge of the other's.
-func TestSharedFolder(t *testing.T) {
-	a := newKept(t, rig.PebbleOptions{}, func(*acme.Options) {})
-	b := &kept{t: t, ca: a.ca, opt: a.opt, changed: make(chan string, 1000)}
-	b.opt.Changed = func(host string) { b.changed <- host }
-	b.open()
-	h, al := b.Ports() // the authority comes to b
-	a.ca.Start(t, int(h), int(al))
-	a.Keep([]string{"shop.test"})
-	first := a.await("shop.test", "had", had)
-	b.Keep([]string{"shop.test"})
-	if s := b.State("shop.test"); string(s.Chain) != string(first.Chain) {
-		t.Error("the second host does not have the first one's certificate")
+// otherHost is the variable by which this program plays another host's agent,
+// with the folder that it shares.
+const otherHost = "ACME_TEST_OTHER_HOST"
+
+// playOther is a keeper in a process of its own: it says its ports, and ends with
+// its input.
+func playOther(dir string) int {
+	k, err := acme.New(acme.Options{
+		Dir: dir, Directory: os.Getenv("ACME_TEST_DIRECTORY"), HTTP: true, ALPN: true,
+		Log: slog.New(slog.DiscardHandler), Changed: func(string) {},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return 1
 	}
+	h, a := k.Ports()
+	fmt.Println(h, a)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := k.Close(); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// TestSharedFolder: of two hosts with one folder, each answers the challenges of
+// the other's certificates, and both have the same one.
+func TestSharedFolder(t *testing.T) {
+	for name, change := range map[string]func(*acme.Options){
+		"http_01":     func(o *acme.Options) { o.ALPN = false },
+		"tls_alpn_01": func(o *acme.Options) { o.HTTP = false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newKept(t, rig.PebbleOptions{}, change)
+			h, alpn := startOther(t, a)
+			a.ca.Start(t, h, alpn) // the authority comes to the other host alone
+			a.Keep([]string{"shop.test"})
+			first := a.await("shop.test", "had", had)
+			b := &kept{t: t, ca: a.ca, opt: a.opt, changed: make(chan string, 1000)}
+			b.opt.Changed = func(host string) { b.changed <- host }
+			b.open()
+			b.Keep([]string{"shop.test"})
+			if s := b.State("shop.test"); string(s.Chain) != string(first.Chain) {
+				t.Error("another host does not have the first one's certificate")
+			}
+		})
+	}
+}
+
+// startOther starts another host's keeper and returns its ports.
+func startOther(t *testing.T, k *kept) (http, alpn int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), otherHost+"="+k.opt.Dir, "ACME_TEST_DIRECTORY="+k.opt.Directory)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the other host: %v", err)
+		}
+	})
+	if _, err := fmt.Fscan(out, &http, &alpn); err != nil {
+		t.Fatalf("the other host's ports: %v", err)
+	}
+	return http, alpn
 }
 
 func TestNoAnswerWithoutChallenge(t *testing.T) {
