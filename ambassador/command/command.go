@@ -193,7 +193,7 @@ func run(ctx context.Context, version, verb string, o options, stdout, stderr io
 		_, err = stdout.Write(text)
 		return err
 	case "upgrade":
-		return client.Upgrade(ctx)
+		return upgrade(ctx, client, stdout)
 	}
 	return &usageError{fmt.Sprintf("unknown command %q", verb)}
 }
@@ -217,6 +217,21 @@ func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
+}
+
+// upgrade says what serves afterwards.
+func upgrade(ctx context.Context, c *control.Client, w io.Writer) error {
+	if err := c.Upgrade(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r, err := c.Report(ctx)
+	if err != nil {
+		return fmt.Errorf("upgraded, but: %w", err)
+	}
+	fmt.Fprintf(w, "version %s serves, former workers that finish what they have: %d\n", r.Version, r.Workers-1)
+	return nil
 }
 
 func status(ctx context.Context, c *control.Client, output string, w io.Writer) error {

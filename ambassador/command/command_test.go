@@ -38,6 +38,9 @@ func TestMainAnswers(t *testing.T) {
 		"unknown_flag": {[]string{"--fast"}, 2, "", "--help"},
 		"log_level":    {[]string{"--log-level", "loud"}, 2, "", `"loud" is not debug`},
 		"argument":     {[]string{"status", "web"}, 2, "", `unexpected argument "web"`},
+		"drain_limit":  {[]string{"--drain-limit", "0s"}, 2, "", "--drain-limit 0s is not above zero"},
+		"max_draining": {[]string{"--max-draining", "-1"}, 2, "", "--max-draining -1 is not above zero"},
+		"unit":         {[]string{"unit"}, 0, "\nType=notify\n", ""},
 		"nobody_runs":  {[]string{"status", "--run", "/nonexistent"}, 1, "", "call the ambassador at /nonexistent/ambassador.sock"},
 	} {
 		t.Run(name, func(t *testing.T) {

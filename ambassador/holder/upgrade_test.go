@@ -240,6 +240,33 @@ func TestProgramReplaced(t *testing.T) {
 	}
 }
 
+// A program that is called by a link is upgraded by leading the link elsewhere.
+func TestLinkedProgram(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "remora-ambassador")
+	lead := func(to string) {
+		t.Helper()
+		err := os.Symlink(to, link+".new")
+		if err == nil {
+			err = os.Rename(link+".new", link)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	lead(program)
+	p := startProgram(t, link, dir)
+	next := buildVersion(t, "v2.0.0")
+	lead(next)
+	if err := p.client.Upgrade(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := p.report(); err != nil || r.Version != "v2.0.0" {
+		t.Errorf("version %s, %v", r.Version, err)
+	}
+	poll(t, "the holder's new program", func() bool { return sameProgram(p.cmd.Process.Pid, next) })
+}
+
 func sameProgram(pid int, path string) bool {
 	a, err1 := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
 	b, err2 := os.Stat(path)
