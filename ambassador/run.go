@@ -144,7 +144,9 @@ func (p *process) obey(ctx context.Context, t toldMessage) {
 			p.log.Error("serve the control API", "err", err)
 		}
 	case handoff.Drain:
-		p.startDrain(ctx)
+		// It waits for a table that is being put, which may wait for what else
+		// the holder has to say.
+		p.quiet.Go(func() { p.startDrain(ctx) })
 	case handoff.End:
 		p.quiet.Go(func() { p.wk.End(ctx) })
 	}

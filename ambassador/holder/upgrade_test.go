@@ -489,3 +489,39 @@ func TestCountsOutliveUpgrades(t *testing.T) {
 		}
 	}
 }
+
+// A worker that is told to drain while it waits for a predecessor, to pass on a
+// table, still hears what the holder says: here that the predecessor has ended.
+func TestPredecessorEndsWhileItsSuccessorIsReplaced(t *testing.T) {
+	p := start(t, t.TempDir())
+	port := freePort(t)
+	b := startBackend(t, "v1")
+	p.put(table(port, "v1", b.rel("v1", traffic.Active)))
+	openWebSocket(t, port)
+	first := p.workers()[0]
+	if err := p.client.Upgrade(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(first, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	tb := table(port, "v1", b.rel("v1", traffic.Active))
+	tb.Version, tb.Generation, tb.BootID = traffic.FormatVersion, 2, p.boot
+	put := make(chan error, 1)
+	go func() { _, err := p.client.Put(t.Context(), tb); put <- err }()
+	poll(t, "the table to be served by the second", func() bool { r, err := p.report(); return err == nil && r.Generation == 2 })
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "a third worker", func() bool { return strings.Count(p.log.String(), "worker is ready") == 3 })
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-put; err != nil {
+		t.Error(err)
+	}
+	poll(t, "the third to lead", func() bool { return strings.Count(p.log.String(), "worker leads") == 3 })
+	if r, err := p.report(); err != nil || r.Generation != 2 {
+		t.Errorf("generation %d, %v", r.Generation, err)
+	}
+}
