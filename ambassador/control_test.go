@@ -68,7 +68,7 @@ func TestControlTable(t *testing.T) {
 		t.Errorf("a table of another version: %v", err)
 	}
 	text, err := c.Metrics(t.Context())
-	if err != nil || !strings.Contains(string(text), `remora_ambassador_requests_total{service="env/app/web",release="v1",state="active"} 0`) {
+	if err != nil || !strings.Contains(string(text), `remora_ambassador_requests_total{service="env/app/web",release="v1"} 0`) {
 		t.Errorf("metrics: %v\n%s", err, text)
 	}
 }

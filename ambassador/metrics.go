@@ -53,8 +53,12 @@ func (wk *Worker) WriteMetrics(out io.Writer) error {
 		for i := range r.Services {
 			s := &r.Services[i]
 			for j := range s.Releases {
-				fmt.Fprintf(w, "%s%s{service=%q,release=%q,state=%q} %g\n", metricPrefix, m.name,
-					label(s.Name), label(s.Releases[j].Name), s.Releases[j].State, m.value(&s.Releases[j]))
+				rel := &s.Releases[j]
+				state := ""
+				if m.kind == "gauge" { // a counter goes on when its release changes state
+					state = fmt.Sprintf(",state=%q", rel.State)
+				}
+				fmt.Fprintf(w, "%s%s{service=%q,release=%q%s} %g\n", metricPrefix, m.name, label(s.Name), label(rel.Name), state, m.value(rel))
 			}
 		}
 	}
