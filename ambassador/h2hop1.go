@@ -224,7 +224,10 @@ func (s *stream) interim(status int, fields http.Header) {
 
 func (h *hop1) deliver() outcome {
 	s := h.s
-	if h.res.Status == 101 {
+	switch {
+	case h.res.Status == 101 && s.req.Upgrade != "":
+		return h.upgrade()
+	case h.res.Status == 101:
 		return invalid // nobody asked for it
 	}
 	if s.asksElsewhere(h.res.Status) {

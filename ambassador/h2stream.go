@@ -192,7 +192,7 @@ func (s *stream) admit(bad error) error {
 	if e, ok := errors.AsType[*http1.Error](bad); ok {
 		return refuseHTTP(e)
 	}
-	if s.r.Method == http.MethodConnect {
+	if s.r.Method == http.MethodConnect && s.req.Upgrade == "" {
 		return errNoConnect
 	}
 	rv, err := s.want.resolve(s.k.wk.view.Load())
@@ -203,13 +203,16 @@ func (s *stream) admit(bad error) error {
 	if s.k.secure {
 		s.extra = appendHSTS(s.extra, rv.spec.HSTS)
 	}
+	if s.req.Upgrade != "" && rv.spec.Upstream != traffic.UpstreamHTTP1 {
+		return errNoUpgrade
+	}
 	err = s.k.wk.admit(&s.want, rv)
 	s.extra = s.want.appendCookie(s.extra)
 	return err
 }
 
 // errNoConnect answers CONNECT of HTTP/2, which would tunnel one stream.
-var errNoConnect = &refusal{code: page.Unsupported, text: "CONNECT is not served over HTTP/2."}
+var errNoConnect = &refusal{code: page.Unsupported, text: "Over HTTP/2, CONNECT is served for WebSockets only."}
 
 // charge takes n bytes of the replay budget.
 func (s *stream) charge(n int64) bool {
@@ -283,7 +286,7 @@ func (s *stream) attempt() outcome {
 	case traffic.UpstreamTLS:
 		out = s.overHTTP2(true)
 	default:
-		if s.k.protocol == traffic.Detect && s.r.ProtoMajor == 2 && ep.speaks(port) == speaksHTTP2 {
+		if s.k.protocol == traffic.Detect && s.r.ProtoMajor == 2 && s.req.Upgrade == "" && ep.speaks(port) == speaksHTTP2 {
 			out = s.overHTTP2(false)
 		} else {
 			out = s.overHTTP1(s.connect())

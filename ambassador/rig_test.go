@@ -25,7 +25,11 @@ import (
 	"github.com/remorahq/remora/internal/traffic"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A backend of net/http that is closed under a request waits half a second for
+// its client.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // directly opens listeners in this process, as the holder would.
 type directly struct{}

@@ -45,7 +45,7 @@ func (h *holder) start() (*worker, error) {
 	cmd.Args = append([]string{"remora-ambassador"}, h.cfg.Args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{child, h.files.state, binary}
-	cmd.Env = append(append(os.Environ(), "NOTIFY_SOCKET=", "LISTEN_FDS="), h.cfg.Env...)
+	cmd.Env = append(append(os.Environ(), "NOTIFY_SOCKET=", "LISTEN_FDS=", extendedConnect(os.Getenv("GODEBUG"))), h.cfg.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: h.files.credential}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start worker: %w", err), link.Close())
@@ -56,6 +56,15 @@ func (h *holder) start() (*worker, error) {
 	h.workers[w.number] = w
 	go h.follow(w)
 	return w, nil
+}
+
+// extendedConnect lets workers take WebSockets over HTTP/2 (RFC 8441): x/net
+// reads that from the environment alone, when it is initialised.
+func extendedConnect(godebug string) string {
+	if godebug != "" {
+		godebug += ","
+	}
+	return "GODEBUG=" + godebug + "http2xconnect=1"
 }
 
 // follow turns what a worker says into events. It ends with the worker's exit,

@@ -1,6 +1,8 @@
 package http2x
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/url"
@@ -37,6 +39,11 @@ func Request(dst *http1.Request, r *http.Request, arena []byte) ([]byte, error) 
 		names := slices.Sorted(maps.Keys(r.Trailer))
 		fields = append(fields, http1.Field{Name: put("Trailer"), Value: []byte(strings.Join(names, ", "))})
 	}
+	if dst.Upgrade = extended(r); dst.Upgrade != "" {
+		// RFC 8441 §5: the handshake of HTTP/1.1 has a key.
+		dst.Method = http.MethodGet
+		fields = append(fields, http1.Field{Name: []byte("Sec-WebSocket-Key"), Value: newKey()})
+	}
 	dst.Fields = fields
 	dst.Trailers = r.Header.Get("Te") == "trailers"
 	length, err := bodyLength(r)
@@ -52,6 +59,20 @@ func Request(dst *http1.Request, r *http.Request, arena []byte) ([]byte, error) 
 		dst.Path = put("/")
 	}
 	return a, dst.Verify()
+}
+
+// extended is the protocol of an extended CONNECT that is served, or empty.
+func extended(r *http.Request) string {
+	if p := r.Header[":protocol"]; r.Method == http.MethodConnect && len(p) == 1 && p[0] == "websocket" {
+		return p[0]
+	}
+	return ""
+}
+
+func newKey() []byte {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base64.StdEncoding.AppendEncode(nil, b[:])
 }
 
 // size is how many bytes a request has, so that its slices stay where they are.
@@ -71,6 +92,8 @@ func size(r *http.Request) int {
 func bodyLength(r *http.Request) (int64, error) {
 	told, ok := r.Header["Content-Length"]
 	switch {
+	case extended(r) != "":
+		return 0, nil // what follows is no body
 	case !ok:
 		return r.ContentLength, nil
 	case len(told) != 1:
