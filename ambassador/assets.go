@@ -2,6 +2,7 @@ package ambassador
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -74,25 +75,40 @@ func (r *release) lend() bool {
 	return true
 }
 
+// isAsset says that the request is for an asset of its route.
+func (w *want) isAsset(r *http1.Request) bool {
+	return w.route != nil && len(w.route.spec.Assets) > 0 && (r.Method == "GET" || r.Method == "HEAD") &&
+		r.Length == 0 && isAsset(w.route.spec.Assets, r.Path)
+}
+
+// borrow claims another release than one that does not have an asset.
+func (rv *routeView) borrow(not *release) (claim, bool) {
+	from := rv.sv.lender(not)
+	if from == nil {
+		return claim{}, false
+	}
+	ev := from.pick(nil, rand.Uint32())
+	if ev == nil || !from.rel.lend() {
+		return claim{}, false
+	}
+	ev.ep.inflight.Add(1)
+	return claim{rel: from.rel, ep: ev.ep, port: rv.spec.Port}, true
+}
+
 // borrowed asks the other release for an asset that this one does not have
 // (404), once. If the other has it, the exchange goes on with its answer;
 // else with the one that it has, whose body is not read before that is known.
 func (x *exchange) borrowed() {
-	rv := x.want.route
-	if rv == nil || len(rv.spec.Assets) == 0 || x.res.Status != 404 || x.borrows || x.pinned {
+	if x.res.Status != 404 || x.borrows || x.pinned || !x.want.isAsset(&x.k.req) {
 		return
 	}
-	r := &x.k.req
-	if r.Method != "GET" && r.Method != "HEAD" || r.Length != 0 || !isAsset(rv.spec.Assets, r.Path) {
-		return
-	}
-	from := rv.sv.lender(x.claim.rel)
-	if from == nil {
+	cl, ok := x.want.route.borrow(x.claim.rel)
+	if !ok {
 		return
 	}
 	first := x.putAside()
-	x.borrows = true
-	if x.ask(from) && x.res.Status < 400 {
+	x.claim, x.borrows = cl, true
+	if x.ask() && x.res.Status < 400 {
 		first.end(x)
 		x.verdict.rel, x.verdict.ep = x.claim.rel, x.claim.ep
 		x.claim.rel.lent.Add(1)
@@ -103,9 +119,7 @@ func (x *exchange) borrowed() {
 		_ = x.up.Close()
 		x.k.wk.readers.put(x.ubr)
 	}
-	if x.claim.rel != nil {
-		x.claim.end(x.k.wk.changed.fire)
-	}
+	x.claim.end(x.k.wk.changed.fire)
 	first.takeBack(x)
 }
 
@@ -120,7 +134,7 @@ type aside struct {
 func (x *exchange) putAside() aside {
 	x.unlist()
 	a := aside{x.claim, x.up, x.ubr, x.res}
-	x.claim, x.up, x.ubr, x.res, x.flight = claim{}, nil, nil, http1.Response{}, flight{}
+	x.up, x.ubr, x.res, x.flight = nil, nil, http1.Response{}, flight{}
 	return a
 }
 
@@ -149,23 +163,18 @@ func (a *aside) end(x *exchange) {
 // drops reads a body to its end, if that comes soon.
 func drops(body *http1.Body) bool {
 	n, err := io.CopyN(io.Discard, body, assetBody)
-	return n < assetBody && err == io.EOF
+	return n < assetBody && errors.Is(err, io.EOF)
 }
 
-// ask sends the request to a release that lends, on a kept connection or, when
+// ask sends the request to the claimed release, on a kept connection or, when
 // that had been closed, on a new one; it says whether there is an answer.
-func (x *exchange) ask(from *releaseView) bool {
-	ev := from.pick(nil, rand.Uint32())
-	if ev == nil || !from.rel.lend() {
-		return false
-	}
-	ev.ep.inflight.Add(1)
-	x.claim = claim{rel: from.rel, ep: ev.ep, port: x.want.route.spec.Port}
-	for _, limit := range []bool{true, false} {
-		if limit {
-			x.up = ev.ep.pool(x.claim.port).get(x.k.now, maxIdle)
+func (x *exchange) ask() bool {
+	ep := x.claim.ep
+	for _, kept := range []bool{true, false} {
+		if kept {
+			x.up = ep.pool(x.claim.port).get(x.k.now, maxIdle)
 		} else {
-			x.up, _ = ev.ep.dial(x.claim.port)
+			x.up, _ = ep.dial(x.claim.port)
 		}
 		if x.up == nil {
 			continue

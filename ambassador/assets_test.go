@@ -128,3 +128,28 @@ func TestAssetsOfAReleaseThatDrains(t *testing.T) {
 		t.Errorf("%+v", rr)
 	}
 }
+
+// Over HTTP/2, which browsers speak, the same.
+func TestAssetsOverHTTP2(t *testing.T) {
+	r, v1, v2 := newRig(t), site(t, "v1"), site(t, "v2")
+	port := freePort(t)
+	r.put(assetTable(port, rel("v2", traffic.Active, v2), rel("v1", traffic.Standby, v1)))
+	c := connectH2(t, port)
+	for range 3 {
+		c.want("GET", "/assets/v1.css", "", 200, "v1 has /assets/v1.css")
+		c.want("GET", "/assets/v2.css", "", 200, "v2 has /assets/v2.css")
+		c.want("HEAD", "/assets/v1.css", "", 200, "")
+		c.want("GET", "/assets/v3.css", "", 404, "v2: not found")
+		c.want("GET", "/big", "", 404, "v2 has no big one.")
+		c.want("GET", "/page", "", 404, "v2: not found")
+		c.want("POST", "/assets/v1.css", "ab", 404, "v2: not found")
+	}
+	r.await("six assets lent, and all claims ended", func(rep traffic.Report) bool {
+		a, b := rep.Services[0].Releases[0], rep.Services[0].Releases[1]
+		return b.Lent == 6 && a.Inflight+b.Inflight == 0
+	})
+	v1.stop()
+	for range 5 {
+		c.want("GET", "/assets/v1.css", "", 404, "v2: not found")
+	}
+}

@@ -230,7 +230,7 @@ func (h *hop1) deliver() outcome {
 	case h.res.Status == 101:
 		return invalid // nobody asked for it
 	}
-	if s.asksElsewhere(h.res.Status) {
+	if s.asksElsewhere(h.res.Status) || s.asksLender(h.res.Status) {
 		return declined
 	}
 	s.fields = http1.DeliverFields(s.fields[:0], &h.res)

@@ -234,7 +234,7 @@ func (h *hop2) failed(err error) outcome {
 
 func (h *hop2) deliver(res *http.Response, cancel func()) outcome {
 	s := h.s
-	if s.asksElsewhere(res.StatusCode) {
+	if s.asksElsewhere(res.StatusCode) || s.asksLender(res.StatusCode) {
 		return declined
 	}
 	header := s.w.Header()

@@ -52,6 +52,7 @@ type stream struct {
 	fresh    bool // a kept connection was closed already
 	undone   bool // an instance refused to begin
 	declined bool // an answer was dropped already
+	asset    borrowing
 	aborted  bool // the client must see that the answer is not whole
 	left     atomic.Bool
 
@@ -101,7 +102,7 @@ func (s *stream) run() {
 	}
 	for attempt := 1; ; attempt++ {
 		s.verdict.attempts = attempt
-		cl, err := s.k.wk.acquire(&s.want)
+		cl, err := s.acquire()
 		if err != nil && (s.want.again(err) || s.againUndone(err, attempt)) {
 			continue
 		}

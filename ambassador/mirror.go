@@ -47,7 +47,7 @@ func newMirror(s *traffic.Service, releases []*releaseView) *mirrorView {
 // what changes nothing is copied: a copy comes later than the request, and a
 // PUT that is repeated late may undo another. Its whole body must be at hand.
 func (x *exchange) mirror() {
-	if x.want.route == nil || x.want.route.sv.mirror == nil {
+	if rv := x.want.route; rv == nil || rv.sv.mirror == nil || rv.spec.Upstream != traffic.UpstreamHTTP1 {
 		return
 	}
 	m, r := x.want.route.sv.mirror, &x.k.req

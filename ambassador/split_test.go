@@ -444,3 +444,35 @@ func TestLotsAreEven(t *testing.T) {
 	}
 	near(t, "first in both", both, n, 100)
 }
+
+// Streams of HTTP/2 are split as requests are, each by itself or by the cookie,
+// which comes in lines of its own there.
+func TestStreamsAreSplit(t *testing.T) {
+	r, v1, v2 := newRig(t), startBackend(t, "v1"), startBackend(t, "v2")
+	port := freePort(t)
+	r.put(canaryTable(port, 2500, "", v1, v2))
+	c, got := connectH2(t, port), 0
+	const n = 500
+	for range n {
+		_, body, err := c.do(c.request("GET", "/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(body, "v2") {
+			got++
+		}
+	}
+	near(t, "streams", got, n, 2500)
+	r.put(canaryTable(port, 5000, "cookie", v1, v2))
+	for range 20 {
+		res, body, err := c.do(c.request("GET", "/", nil))
+		if err != nil || len(res.Cookies()) != 1 {
+			t.Fatalf("%v, cookies %v", err, res.Cookies())
+		}
+		again := c.request("GET", "/", nil)
+		again.Header["Cookie"] = []string{"a=b", res.Cookies()[0].Name + "=" + res.Cookies()[0].Value, "c=d"}
+		if res, twice, err := c.do(again); err != nil || twice != body || len(res.Cookies()) != 0 {
+			t.Errorf("%q, then %q, %v, cookies %v", body, twice, err, res.Cookies())
+		}
+	}
+}

@@ -84,9 +84,13 @@ func (a *app) sticky(o *object) string {
 
 // isToken says whether a text may be a header's name (RFC 9110 §5.1).
 func isToken(s string) bool {
-	return s != "" && len(s) <= 64 && strings.IndexFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
-	}) < 0
+	for _, r := range s {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !letter && !strings.ContainsRune("!#$%&'*+-.^_`|~", r) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
 }
 
 // canaries reports services that cannot have one: two releases have to run at
