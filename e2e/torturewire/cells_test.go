@@ -33,7 +33,7 @@ func TestCells(t *testing.T) {
 			if len(st.incidents) == 0 {
 				t.Errorf("nothing happened")
 			}
-			cells, _ := judge(t, dir)
+			cells, _ := judge(t, dir, 3)
 			if len(cells) != len(wire.Kinds()) {
 				t.Errorf("%d kinds were judged, want %d", len(cells), len(wire.Kinds()))
 			}

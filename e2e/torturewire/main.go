@@ -32,6 +32,7 @@ type settings struct {
 	keep     string
 	judge    string
 	markdown string
+	explain  int
 }
 
 func main() {
@@ -44,7 +45,8 @@ func main() {
 	flag.BoolVar(&s.patient, "patient", false, "slow answers and a low rate are printed and break nothing: for a machine that others use too")
 	flag.StringVar(&s.keep, "keep", "", "folder to keep the logs in")
 	flag.StringVar(&s.judge, "judge", "", "judge the logs that were kept in this folder, and run nothing")
-	flag.StringVar(&s.markdown, "markdown", "", "file to write the matrix to")
+	flag.IntVar(&s.explain, "explain", 3, "how many broken promises of each sort a cell explains")
+	flag.StringVar(&s.markdown, "markdown", "", "file to write the matrix and its words to")
 	flag.Parse()
 	os.Exit(rig.Run("torturewire", os.Stdout, func(t rig.TB) { torture(t, s) }))
 }
@@ -85,7 +87,7 @@ func torture(t rig.TB, s settings) {
 	var elapsed time.Duration
 	began := time.Now()
 	for _, e := range s.events {
-		got, took := judge(t, s.event(t, e))
+		got, took := judge(t, s.event(t, e), s.explain)
 		elapsed += took
 		for _, c := range got {
 			fmt.Printf("%5s  %s\n", time.Since(began).Round(time.Second), c)
@@ -94,7 +96,7 @@ func torture(t rig.TB, s settings) {
 		cells = append(cells, got...)
 	}
 	if s.markdown != "" {
-		if err := os.WriteFile(s.markdown, []byte(wire.Markdown(cells)), 0o644); err != nil {
+		if err := os.WriteFile(s.markdown, []byte(wire.Words() + "\n" + wire.Matrix(cells)), 0o644); err != nil {
 			t.Errorf("write the matrix: %v", err)
 		}
 	}
@@ -140,12 +142,12 @@ func webFor(e wire.Event) *service {
 	return s
 }
 
-func judge(t rig.TB, dir string) ([]*wire.Cell, time.Duration) {
+func judge(t rig.TB, dir string, explain int) ([]*wire.Cell, time.Duration) {
 	run, err := wire.Load(dir)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	cells, err := wire.Judge(run)
+	cells, err := wire.Judge(run, explain)
 	if err != nil {
 		t.Errorf("%v", err)
 	}

@@ -35,7 +35,7 @@ type Cell struct {
 	Forged     int // answered, and in no account of the release that the answer names
 	Slow       int // answers over Promise.Max, and over what the machine took by itself
 
-	Problems []Problem // the first of each sort
+	Problems []Problem
 	took     []time.Duration
 }
 
@@ -51,12 +51,10 @@ type Problem struct {
 	Lines []string
 }
 
-// quoted is how many problems of each sort a cell quotes.
-const quoted = 3
-
 // judge joins one run's logs.
 type judge struct {
 	run     Run
+	quoted  int // problems of each sort that a cell quotes
 	machine time.Duration
 	cells   map[Kind]*Cell
 	pending map[string]load.Record // sent, outcome not yet known
@@ -66,10 +64,11 @@ type judge struct {
 	counted map[string]int // of problems, by cell and sort
 }
 
-// Judge judges a run, one cell for each kind that had clients.
-func Judge(r Run) ([]*Cell, error) {
+// Judge judges a run, one cell for each kind that had clients. Each quotes up to
+// so many problems of each sort.
+func Judge(r Run, quoted int) ([]*Cell, error) {
 	j := &judge{
-		run: r, machine: slowest(r.Control), cells: map[Kind]*Cell{}, pending: map[string]load.Record{}, known: map[string]load.Record{},
+		run: r, quoted: quoted, machine: slowest(r.Control), cells: map[Kind]*Cell{}, pending: map[string]load.Record{}, known: map[string]load.Record{},
 		records: map[string][]load.Record{}, entries: map[string][]rig.Entry{}, counted: map[string]int{},
 	}
 	for _, e := range r.Entries {
@@ -275,7 +274,7 @@ func (j *judge) fail(c *Cell, r load.Record, what string) {
 // problem quotes both logs.
 func (j *judge) problem(c *Cell, sort string, r load.Record, what string) {
 	key := string(c.Kind) + " " + sort
-	if j.counted[key]++; j.counted[key] > quoted {
+	if j.counted[key]++; j.counted[key] > j.quoted {
 		return
 	}
 	p := Problem{At: r.At, Sort: sort, ID: r.ID, What: what}

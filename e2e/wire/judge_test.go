@@ -218,7 +218,7 @@ func TestJudge(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cells, err := wire.Judge(tc.story.Run)
+			cells, err := wire.Judge(tc.story.Run, 3)
 			if err != nil || len(cells) != 1 {
 				t.Fatalf("%d cells, %v", len(cells), err)
 			}
@@ -288,7 +288,7 @@ func sum(c *wire.Cell) (n int) {
 }
 
 func TestRequestsThatNobodySentAreAnError(t *testing.T) {
-	if _, err := wire.Judge(tell(wire.Switch).answered(load.Get, "g1", 0).took("a", "web-1", "x").Run); err == nil {
+	if _, err := wire.Judge(tell(wire.Switch).answered(load.Get, "g1", 0).took("a", "web-1", "x").Run, 3); err == nil {
 		t.Error("a request that nobody sent is no error")
 	}
 }
@@ -319,6 +319,24 @@ func TestLegend(t *testing.T) {
 	}
 }
 
+// The README says what is promised, in the same words.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(wire.Words()) {
+		if !strings.Contains(string(text), line) {
+			t.Errorf("e2e/README.md lacks the line %q; torturewire -markdown writes it", line)
+		}
+	}
+	for _, e := range wire.Events() {
+		if !strings.Contains(string(text), "| **"+string(e)+"** |") {
+			t.Errorf("e2e/README.md has no row for %s", e)
+		}
+	}
+}
+
 func TestRunsCanBeReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	s := tell(wire.Kill).answered(load.Post, "p1", 0).incident(wire.Kill, 1, 2, "a")
@@ -331,7 +349,7 @@ func TestRunsCanBeReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cells, err := wire.Judge(got)
+	cells, err := wire.Judge(got, 3)
 	if err != nil || len(cells) != 1 || counts(cells[0]) != "requests 1 sent 1 answered 1 unsafe 1" {
 		t.Errorf("read again: %v %v", cells, err)
 	}
