@@ -29,7 +29,7 @@ func TestCells(t *testing.T) {
 			for i := range clients {
 				clients[i].Rate = max(1, clients[i].Rate/4)
 			}
-			st.torture(e, clients, 3*time.Second, func(ctx context.Context) { st.happen(ctx, e) })
+			st.torture(e, clients, 2*time.Second, func(ctx context.Context) { st.happen(ctx, e) })
 			if len(st.incidents) == 0 {
 				t.Errorf("nothing happened")
 			}

@@ -96,7 +96,7 @@ func torture(t rig.TB, s settings) {
 		cells = append(cells, got...)
 	}
 	if s.markdown != "" {
-		if err := os.WriteFile(s.markdown, []byte(wire.Words() + "\n" + wire.Matrix(cells)), 0o644); err != nil {
+		if err := os.WriteFile(s.markdown, []byte(wire.Words()+"\n"+wire.Matrix(cells)), 0o644); err != nil {
 			t.Errorf("write the matrix: %v", err)
 		}
 	}
