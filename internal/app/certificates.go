@@ -265,7 +265,9 @@ func (c *certificates) run(ctx context.Context) {
 			return
 		case <-c.kick:
 		}
-		if err := c.push(ctx); err != nil && ctx.Err() == nil {
+		err := c.push(ctx)
+		c.tell()
+		if err != nil && ctx.Err() == nil {
 			c.log.Warn("certificates not handed over", "err", err)
 			select {
 			case <-ctx.Done():
@@ -276,7 +278,6 @@ func (c *certificates) run(ctx context.Context) {
 			continue
 		}
 		pause = first
-		c.tell()
 	}
 }
 
@@ -331,6 +332,9 @@ func (c *certificates) tell() {
 	}
 	clear(c.news)
 	c.mu.Unlock()
+	if len(news) == 0 {
+		return
+	}
 	for _, name := range slices.Sorted(maps.Keys(news)) {
 		c.record(c.event(name, news[name]))
 	}
