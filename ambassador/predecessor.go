@@ -1,55 +1,11 @@
 package ambassador
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
 // A worker whose successor leads is a predecessor: it accepts nothing, says so
 // on each HTTP/1.1 connection with its next response, lets an idle connection
 // close by its own time-out (never at once: the client may be about to send),
 // and keeps tunnels, until the holder tells it to end them.
-
-// leaving is who wants to know that the worker becomes a predecessor.
-type leaving struct {
-	mu    sync.Mutex
-	begun bool
-	told  map[*func()]struct{}
-}
-
-// atDrain calls f when the worker becomes a predecessor, or at once when it is
-// one already. f must not block. stop forgets f; it may have been called.
-func (wk *Worker) atDrain(f func()) (stop func()) {
-	l := &wk.leaving
-	l.mu.Lock()
-	begun := l.begun
-	if !begun {
-		if l.told == nil {
-			l.told = make(map[*func()]struct{})
-		}
-		l.told[&f] = struct{}{}
-	}
-	l.mu.Unlock()
-	if begun {
-		f()
-	}
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.told, &f)
-	}
-}
-
-// begin tells all, once.
-func (l *leaving) begin() {
-	l.mu.Lock()
-	told := l.told
-	l.told, l.begun = nil, true
-	l.mu.Unlock()
-	for f := range told {
-		(*f)()
-	}
-}
 
 // End ends what still runs on a predecessor, and returns when nothing does or
 // ctx ends: tunnels cleanly, spread over a while; then, as at a drain's

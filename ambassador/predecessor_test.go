@@ -9,22 +9,6 @@ import (
 	"github.com/remorahq/remora/internal/traffic"
 )
 
-// Who asked before is told once, who asks later at once, who took it back never.
-func TestAtDrain(t *testing.T) {
-	r := newRig(t)
-	told := map[string]int{}
-	note := func(who string) func() { return func() { told[who]++ } }
-	r.wk.atDrain(note("before"))
-	r.wk.atDrain(note("taken back"))()
-	r.wk.Drain()
-	stop := r.wk.atDrain(note("after"))
-	r.wk.Drain()
-	stop()
-	if told["before"] != 1 || told["after"] != 1 || told["taken back"] != 0 {
-		t.Errorf("told %v", told)
-	}
-}
-
 // End ends tunnels, then requests that nobody answers.
 func TestEndOfPredecessor(t *testing.T) {
 	r := newRig(t)

@@ -63,7 +63,6 @@ type Worker struct {
 
 	view     atomic.Pointer[view]
 	draining atomic.Bool  // a successor leads
-	leaving  leaving      // who is told of that
 	replay   atomic.Int64 // bytes kept to be sent again
 	mirrors  atomic.Int64 // copies under way
 	clients  clients
@@ -301,7 +300,6 @@ func (wk *Worker) Drain() {
 		l.close()
 	}
 	wk.listeners = make(map[traffic.ListenerKey]*listener)
-	wk.leaving.begin()
 	wk.changed.fire()
 }
 
