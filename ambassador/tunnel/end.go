@@ -32,9 +32,3 @@ func (e end) CloseWrite() error {
 	}
 	return e.tcp.CloseWrite()
 }
-
-// reset ends a connection so that its peer knows that something is missing.
-func (e end) reset() {
-	_ = e.tcp.SetLinger(0)
-	_ = e.tcp.Close()
-}

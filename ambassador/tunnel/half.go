@@ -23,13 +23,15 @@ type half struct {
 	late     bool // the end of a frame was waited for once
 
 	in, out syscall.RawConn
-	fill    func(fd uintptr) bool // is (*half).move, made once
+	fill    func(fd uintptr) bool // is (*half).take, made once
 	drain   func(fd uintptr) bool // is (*half).pour
+	buf     *[bufferSize]byte     // what was taken, or
 	pipe    *pipe                 // while much moves
+	got     int                   // how much take took
+	err     error                 // of take
 	inPipe  int
-	err     error // of move
-	pourErr error // of pour
-	small   *[smallSize]byte
+	pourErr error            // of pour
+	small   *[smallSize]byte // over TLS
 }
 
 // errEnded says that End was called and the direction can stop here.
@@ -55,8 +57,7 @@ func (h *half) run(first []byte) {
 	case errors.Is(err, io.EOF):
 		_ = h.dst.CloseWrite()
 	default:
-		h.dst.reset()
-		h.src.reset()
+		h.t.abort()
 	}
 }
 
@@ -96,18 +97,45 @@ func (h *half) steps() (func() error, error) {
 	if h.out, err = h.dst.tcp.SyscallConn(); err != nil {
 		return nil, err
 	}
-	h.fill, h.drain = h.move, h.pour
+	h.fill, h.drain = h.take, h.pour
 	return h.passOn, nil
 }
 
-// passOn moves what comes until an end, an error or End.
+// passOn waits for bytes and passes those on that are there. It waits for dst
+// outside of src's read, which a Close of src would have to wait for.
 func (h *half) passOn() error {
-	h.err = nil
-	err := h.in.Read(h.fill)
-	if h.err != nil {
-		return h.err
+	h.got, h.err = 0, nil
+	if err := h.in.Read(h.fill); err != nil {
+		return err
 	}
-	return err
+	defer h.freeBuffer()
+	switch {
+	case h.err != nil:
+		return h.err
+	case h.got == 0:
+		return io.EOF
+	case h.pipe != nil:
+		return h.empty()
+	}
+	h.bulk = h.got == bufferSize // a sign that there is more, which goes faster through a pipe
+	return h.write(h.buf[:h.got])
+}
+
+// take reads what there is, into the pipe or a buffer. False is to wait for
+// more: all that is held then is the connection.
+func (h *half) take(fd uintptr) bool {
+	if h.spliceable() {
+		h.got, h.err = splice(int(fd), h.pipe.w, int(min(h.unframed(), pipeSize)))
+	} else {
+		h.buf = h.t.Pools.buffer()
+		h.got, h.err = read(int(fd), h.buf[:])
+	}
+	if h.err == unix.EAGAIN {
+		h.freePipe()
+		h.freeBuffer()
+		return false
+	}
+	return true
 }
 
 // relay passes one reading on. TLS can be read only into a buffer that is
@@ -135,29 +163,6 @@ func (h *half) mayStop() bool {
 	return h.t.ending.Load() && (!h.t.WebSocket || h.frames.boundary())
 }
 
-// move passes on what there is to read. False is to wait for more: all that
-// is held then is the connection.
-func (h *half) move(fd uintptr) bool {
-	for !h.mayStop() {
-		step := h.read
-		if h.spliceable() {
-			step = h.splice
-		}
-		n, err := step(int(fd))
-		switch {
-		case err == unix.EAGAIN:
-			h.freePipe()
-			return false
-		case err == nil && n == 0:
-			err = io.EOF
-		}
-		if h.err = err; err != nil {
-			return true
-		}
-	}
-	return true
-}
-
 // spliceable takes a pipe when much moves and nothing of it has to be seen.
 func (h *half) spliceable() bool {
 	if !h.bulk || h.unframed() < bufferSize {
@@ -168,22 +173,6 @@ func (h *half) spliceable() bool {
 		h.pipe = h.t.Pools.pipe()
 	}
 	return h.pipe != nil
-}
-
-// read moves through a buffer. One that was full is a sign that there is more,
-// which goes faster through a pipe.
-func (h *half) read(fd int) (int, error) {
-	buf := h.t.Pools.buffer()
-	defer h.t.Pools.putBuffer(buf)
-	n, err := read(fd, buf[:])
-	if err != nil || n == 0 {
-		return 0, err
-	}
-	if err := h.write(buf[:n]); err != nil {
-		return n, err
-	}
-	h.bulk = n == len(buf)
-	return n, nil
 }
 
 func read(fd int, b []byte) (int, error) {
@@ -203,23 +192,18 @@ func (h *half) unframed() uint64 {
 	return 1 << 62
 }
 
-// splice moves through the pipe, which is empty before and after.
-func (h *half) splice(fd int) (int, error) {
-	limit := min(h.unframed(), pipeSize)
-	n, err := splice(fd, h.pipe.w, int(limit))
-	if err != nil || n == 0 {
-		return n, err
-	}
+// empty passes the pipe's bytes on.
+func (h *half) empty() error {
 	if h.t.WebSocket {
-		h.frames.left -= uint64(n)
+		h.frames.left -= uint64(h.got)
 	}
-	h.bulk = n >= bufferSize
-	h.count(n)
-	h.inPipe, h.pourErr = n, nil
+	h.bulk = h.got >= bufferSize
+	h.count(h.got)
+	h.inPipe, h.pourErr = h.got, nil
 	if err := h.out.Write(h.drain); err != nil {
-		return n, err
+		return &WriteError{err}
 	}
-	return n, h.pourErr
+	return h.lost(0, h.pourErr)
 }
 
 // pour empties the pipe into dst.
@@ -240,6 +224,13 @@ func (h *half) pour(fd uintptr) bool {
 	return true
 }
 
+func (h *half) freeBuffer() {
+	if h.buf != nil {
+		h.t.Pools.putBuffer(h.buf)
+		h.buf = nil
+	}
+}
+
 func (h *half) freePipe() {
 	if h.pipe != nil {
 		h.t.Pools.putPipe(h.pipe, h.inPipe == 0)
@@ -255,13 +246,21 @@ func (h *half) write(b []byte) error {
 	if h.t.WebSocket {
 		ending := h.t.ending.Load()
 		if n := h.frames.scan(b, ending); n < len(b) {
-			if _, err := h.dst.Write(b[:n]); err != nil {
+			if err := h.lost(h.dst.Write(b[:n])); err != nil {
 				return err
 			}
 			return errEnded
 		}
 	}
 	h.count(len(b))
-	_, err := h.dst.Write(b)
-	return err
+	return h.lost(h.dst.Write(b))
+}
+
+// lost makes an error of dst, to which some bytes did not come, one that no
+// time-out excuses.
+func (h *half) lost(_ int, err error) error {
+	if err != nil {
+		return &WriteError{err}
+	}
+	return nil
 }

@@ -52,14 +52,20 @@ func (m *Mover) Step() (moved int64, err error) {
 	}
 	m.moved, m.err = 0, nil
 	err = m.in.Read(m.fill)
-	m.freePipe()
 	if err == nil {
 		err = m.err
 	}
+	if m.inPipe > 0 { // out is waited for outside of in's read, which a Close of in would wait for
+		if werr := m.out.Write(m.drain); werr != nil {
+			m.err = &WriteError{werr}
+		}
+		err = m.err
+	}
+	m.freePipe()
 	return m.moved, err
 }
 
-// move moves one filling of the pipe.
+// move fills the pipe.
 func (m *Mover) move(fd uintptr) bool {
 	if m.pipe == nil {
 		m.pipe = m.pools.pipe()
@@ -82,9 +88,6 @@ func (m *Mover) move(fd uintptr) bool {
 	m.inPipe = n
 	if int64(n) == m.left && m.Taken != nil {
 		m.Taken.Store(true)
-	}
-	if err := m.out.Write(m.drain); err != nil {
-		m.err = &WriteError{err}
 	}
 	return true
 }

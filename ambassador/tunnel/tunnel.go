@@ -76,6 +76,16 @@ func (t *Tunnel) End() {
 	}
 }
 
+// abort makes both connections end by a reset, so that their peers know that
+// something is missing, and wakes the other direction, wherever it waits. Run
+// closes them: a Close here would wait for that direction.
+func (t *Tunnel) abort() {
+	past := time.Unix(1, 0)
+	for _, c := range []*net.TCPConn{t.Client, t.Server} {
+		_, _ = c.SetLinger(0), c.SetDeadline(past)
+	}
+}
+
 // linger reads what still comes, so that closing is no reset.
 func linger(c *net.TCPConn) {
 	_ = c.SetReadDeadline(time.Now().Add(lingerLimit))

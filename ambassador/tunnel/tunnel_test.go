@@ -233,3 +233,40 @@ func endStalled(t *testing.T, webSocket bool) {
 		t.Fatal("the tunnel goes on after End")
 	}
 }
+
+// A client that is gone ends the tunnel although its server takes nothing.
+func TestEndOfOneSideWhileTheOtherStalls(t *testing.T) {
+	tn, client, server, done := run(t, false)
+	filled := make(chan struct{})
+	go func() {
+		defer close(filled)
+		_ = client.SetWriteDeadline(time.Now().Add(time.Second))
+		buf := make([]byte, 64<<10)
+		for {
+			if _, err := client.Write(buf); err != nil {
+				return
+			}
+		}
+	}()
+	<-filled
+	if tn.Up.Load() == 0 {
+		t.Fatal("nothing was sent")
+	}
+	_ = client.SetLinger(0)
+	_ = client.Close()
+	for range 100 { // the first bytes may go out before the reset is seen
+		if _, err := server.Write([]byte("x")); err != nil {
+			break
+		}
+		select {
+		case <-done:
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the tunnel goes on without its client")
+	}
+}
