@@ -247,7 +247,7 @@ func (s *stream) takeBody() bool {
 		s.small = buf
 		return true
 	}
-	s.upload = http2x.NewUpload(s.body, replayLimit, s.charge, s.slow)
+	s.upload = http2x.NewUpload(s.body, n, replayLimit, s.charge, s.slow)
 	return true
 }
 

@@ -277,7 +277,7 @@ func always(int64) bool               { return true }
 
 func TestUploadIsSentAgain(t *testing.T) {
 	body := strings.Repeat("0123456789", 5000)
-	u := NewUpload(io.NopCloser(iotest.OneByteReader(strings.NewReader(body))), 64<<10, always, never)
+	u := NewUpload(io.NopCloser(iotest.OneByteReader(strings.NewReader(body))), -1, 64<<10, always, never)
 	defer u.Close()
 	for range 3 {
 		a, err := u.Attempt()
@@ -301,7 +301,7 @@ func TestUploadIsLost(t *testing.T) {
 		"budget": func(int64) bool { return false },
 	} {
 		body := strings.Repeat("x", 500_000)
-		u := NewUpload(io.NopCloser(strings.NewReader(body)), 64<<10, charge, never)
+		u := NewUpload(io.NopCloser(strings.NewReader(body)), -1, 64<<10, charge, never)
 		a, err := u.Attempt()
 		if err != nil {
 			t.Fatal(name, err)
@@ -321,7 +321,7 @@ func TestUploadIsLost(t *testing.T) {
 // one from what was kept.
 func TestUploadAttemptLetGo(t *testing.T) {
 	near, far := pair(t)
-	u := NewUpload(near, 64<<10, always, never)
+	u := NewUpload(near, -1, 64<<10, always, never)
 	defer u.Close()
 	_, _ = io.WriteString(far, "abc")
 	first, _ := u.Attempt()
@@ -345,9 +345,21 @@ func TestUploadAttemptLetGo(t *testing.T) {
 	}
 }
 
+// A body of known length has ended with its last byte.
+func TestUploadEndsWithItsLastByte(t *testing.T) {
+	near, far := pair(t)
+	u := NewUpload(near, 3, 64<<10, always, never)
+	defer u.Close()
+	_, _ = io.WriteString(far, "abc") // and no end
+	a, _ := u.Attempt()
+	if got, err := io.ReadAll(a); string(got) != "abc" || err != nil || !errors.Is(u.Ended(), io.EOF) {
+		t.Errorf("got %q, %v, ended %v", got, err, u.Ended())
+	}
+}
+
 func TestUploadErrors(t *testing.T) {
 	broken := errors.New("broken")
-	u := NewUpload(io.NopCloser(io.MultiReader(strings.NewReader("ab"), iotest.ErrReader(broken))), 64, always, never)
+	u := NewUpload(io.NopCloser(io.MultiReader(strings.NewReader("ab"), iotest.ErrReader(broken))), -1, 64, always, never)
 	a, _ := u.Attempt()
 	got, err := io.ReadAll(a)
 	if string(got) != "ab" || !errors.Is(err, broken) {
@@ -357,7 +369,7 @@ func TestUploadErrors(t *testing.T) {
 		t.Error("a body that broke is whole")
 	}
 	u.Close()
-	u = NewUpload(io.NopCloser(strings.NewReader("abc")), 64, always, func(n int64, _ time.Duration) bool { return n > 0 })
+	u = NewUpload(io.NopCloser(strings.NewReader("abc")), -1, 64, always, func(n int64, _ time.Duration) bool { return n > 0 })
 	a, _ = u.Attempt()
 	if _, err := io.ReadAll(a); !errors.Is(err, ErrSlow) {
 		t.Errorf("a slow one ended with %v", err)

@@ -22,6 +22,7 @@ const pieceSize = 16 << 10
 // kept, and no more than one piece when nothing is.
 type Upload struct {
 	src    io.ReadCloser
+	length int64
 	limit  int
 	charge func(int64) bool
 	slow   func(read int64, waited time.Duration) bool
@@ -37,11 +38,13 @@ type Upload struct {
 	now  *Attempt
 }
 
-// NewUpload begins to read src. limit is how many bytes are kept; charge is
+// NewUpload begins to read src, whose length is told, or -1. A body has ended
+// with its last byte: a server may answer that before another read would tell.
+// limit is how many bytes are kept; charge is
 // asked for each that is, and may say no. slow is told how much came in which
 // time of waiting; true gives the body up.
-func NewUpload(src io.ReadCloser, limit int, charge func(int64) bool, slow func(int64, time.Duration) bool) *Upload {
-	u := &Upload{src: src, limit: limit, charge: charge, slow: slow}
+func NewUpload(src io.ReadCloser, length int64, limit int, charge func(int64) bool, slow func(int64, time.Duration) bool) *Upload {
+	u := &Upload{src: src, length: length, limit: limit, charge: charge, slow: slow}
 	u.cond.L = &u.mu
 	u.end.Go(u.fill)
 	return u
@@ -65,7 +68,10 @@ func (u *Upload) fill() {
 		begun := time.Now()
 		n, err := u.src.Read(buf)
 		read, waited = read+int64(n), waited+time.Since(begun)
-		if err == nil && u.slow(read, waited) {
+		switch {
+		case err == nil && read == u.length:
+			err = io.EOF
+		case err == nil && u.slow(read, waited):
 			err = ErrSlow
 		}
 		if !u.add(buf[:n], err) || err != nil {
