@@ -41,9 +41,8 @@ type Config struct {
 	RunDir, StateDir string
 	// User is whom workers run as, "name", "uid" or "uid:gid"; only root can.
 	User string
-	// Args are the worker's arguments after the program's name, Env what it
-	// finds in its environment besides the holder's own.
-	Args, Env []string
+	// Args are the worker's arguments after the program's name.
+	Args []string
 	// DrainLimit is how long a predecessor may serve what it has, such as
 	// WebSockets, before that is ended; 0 is [DefaultDrainLimit].
 	DrainLimit time.Duration

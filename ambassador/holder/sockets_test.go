@@ -21,12 +21,12 @@ func TestSocketsTakeClientAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ours.Close()
+	defer ours.Close() //nolint:errcheck // of the test only
 	theirs, err := handoff.FromFile(child)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer theirs.Close()
+	defer theirs.Close() //nolint:errcheck // of the test only
 	h := &holder{log: slog.New(slog.DiscardHandler)}
 	for _, v6 := range []bool{false, true} {
 		h.sockets(&worker{link: ours}, handoff.Message{Op: handoff.Sockets, ID: 7, V6: v6, Count: 1000})

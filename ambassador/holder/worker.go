@@ -45,7 +45,7 @@ func (h *holder) start() (*worker, error) {
 	cmd.Args = append([]string{"remora-ambassador"}, h.cfg.Args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{child, h.files.state, binary}
-	cmd.Env = append(append(os.Environ(), "NOTIFY_SOCKET=", "LISTEN_FDS=", extendedConnect(os.Getenv("GODEBUG"))), h.cfg.Env...)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=", "LISTEN_FDS=", extendedConnect(os.Getenv("GODEBUG")))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: h.files.credential}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start worker: %w", err), link.Close())
