@@ -81,14 +81,19 @@ func (w *want) isAsset(r *http1.Request) bool {
 		r.Length == 0 && isAsset(w.route.spec.Assets, r.Path)
 }
 
-// borrow claims another release than one that does not have an asset.
-func (rv *routeView) borrow(not *release) (claim, bool) {
+// borrow claims another release than one that does not have an asset. As claim,
+// one that backs off tells so.
+func (wk *Worker) borrow(rv *routeView, not *release) (claim, bool) {
 	from := rv.sv.lender(not)
 	if from == nil {
 		return claim{}, false
 	}
 	ev := from.pick(nil, rand.Uint32())
-	if ev == nil || !from.rel.lend() {
+	if ev == nil {
+		return claim{}, false
+	}
+	if !from.rel.lend() {
+		wk.changed.fire()
 		return claim{}, false
 	}
 	ev.ep.inflight.Add(1)
@@ -102,7 +107,7 @@ func (x *exchange) borrowed() {
 	if x.res.Status != 404 || x.borrows || x.pinned || !x.want.isAsset(&x.k.req) {
 		return
 	}
-	cl, ok := x.want.route.borrow(x.claim.rel)
+	cl, ok := x.k.wk.borrow(x.want.route, x.claim.rel)
 	if !ok {
 		return
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,5 +153,41 @@ func TestAssetsOverHTTP2(t *testing.T) {
 	v1.stop()
 	for range 5 {
 		c.want("GET", "/assets/v1.css", "", 404, "v2: not found")
+	}
+}
+
+// Nothing is lent by a release that was reported drained, whoever asks at the
+// same moment.
+func TestNothingIsLentOnceDrained(t *testing.T) {
+	for range 200 {
+		rel := newRelease(newService("env/app/web"), "v1")
+		rel.shut.Store(false)
+		var told atomic.Bool
+		var late atomic.Int64
+		var group sync.WaitGroup
+		for range 4 {
+			group.Go(func() {
+				for range 50 {
+					was := told.Load()
+					if rel.lend() {
+						if was {
+							late.Add(1)
+						}
+						rel.requests.Add(-1)
+					}
+				}
+			})
+		}
+		for all := false; !all; {
+			all, _ = rel.drained()
+		}
+		told.Store(true)
+		group.Wait()
+		if n := late.Load(); n > 0 {
+			t.Fatalf("%d were lent after the release was drained", n)
+		}
+		if all, _ := rel.drained(); !all {
+			t.Fatal("drained and then not")
+		}
 	}
 }

@@ -42,7 +42,7 @@ func (s *stream) asksLender(status int) bool {
 func (s *stream) acquire() (claim, error) {
 	if s.asset == toBorrow {
 		s.asset = borrows
-		if cl, ok := s.want.route.borrow(s.claim.rel); ok {
+		if cl, ok := s.k.wk.borrow(s.want.route, s.claim.rel); ok {
 			return cl, nil
 		}
 	}
