@@ -106,8 +106,7 @@ func (v *verdict) describe(e *accesslog.Entry) {
 // refuse notes why there is no answer of an instance: a [*refusal], or that the
 // client left.
 func (v *verdict) refuse(err error) {
-	var r *refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*refusal](err); ok {
 		v.why, v.ours = r.reason(), true
 		return
 	}

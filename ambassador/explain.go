@@ -146,8 +146,8 @@ func (x *explainer) choose(sv *serviceView, w *want) {
 }
 
 func (x *explainer) refuse(step string, err error, remedy string) {
-	var r *refusal
-	if !errors.As(err, &r) {
+	r, ok := errors.AsType[*refusal](err)
+	if !ok {
 		r = &refusal{code: page.BadRequest, text: err.Error()}
 	}
 	p := page.Of(r.reason())

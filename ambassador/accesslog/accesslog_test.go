@@ -96,7 +96,7 @@ func TestCombined(t *testing.T) {
 192.0.2.7 - - [28/Nov/2026:16:22:46 +0000] "TUNNEL :5432 TCP" 0 9 "-" "-"
 `
 	got := strings.Split(read(t, filepath.Join(dir, FileName)), "\n")
-	for _, line := range strings.Split(want, "\n") {
+	for line := range strings.SplitSeq(want, "\n") {
 		found := false
 		for _, g := range got {
 			found = found || g == line

@@ -57,11 +57,11 @@ func Read(ctx context.Context, r Reading, w io.Writer) error {
 		}
 		if next := r.renamed(f); next != nil {
 			// What was written to the old one before its rename comes first.
-			if part, err = r.copyLines(lines, part, w); err != nil {
-				return errors.Join(err, next.Close())
-			}
+			_, err := r.copyLines(lines, part, w)
 			_ = f.Close()
-			f, part = next, nil
+			if f, part = next, nil; err != nil {
+				return err
+			}
 			lines.Reset(f)
 		}
 	}
