@@ -111,6 +111,14 @@ func TestExplainInstances(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
+	alone := *tb
+	alone.Services = []traffic.Service{tb.Services[0]}
+	alone.Services[0].Releases = []traffic.Release{rel("v1", traffic.Active, gone)}
+	r.put(&alone)
+	connect(t, port).want("GET", get("/"), 502, "")
+	if e, err := r.wk.Explain(t.Context(), raw); err != nil || !strings.Contains(told(e), "false instance: → gone refusing") {
+		t.Errorf("%v %s", err, told(e))
+	}
 	hold := *tb
 	hold.Services[0].Hold = true
 	r.put(&hold)

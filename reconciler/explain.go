@@ -129,7 +129,7 @@ func (r *Reconciler) explainURL(ctx context.Context, raw string) (status.Explana
 	switch {
 	case through:
 		e.Gates = append(gates, e.Gates...)
-	case len(e.Gates) > 0 && !e.Live && lastStep(&way) == "release":
+	case len(e.Gates) > 0 && !e.Live && (gates[len(gates)-1].Name == "release" || gates[len(gates)-1].Name == "instance"):
 		e.Gates = append(gates[:len(gates)-1], e.Gates...) // the app's chain says why
 	default:
 		e.Gates, e.Live = gates, false
@@ -148,6 +148,8 @@ func wayGates(way *traffic.Explanation) (gates []status.Gate, through bool) {
 			g.Reason = status.Maintenance
 		case way.Refused != nil:
 			g.Reason = status.Reason(way.Refused.Reason)
+		case s.Name == "instance":
+			g.Reason = status.HealthCheckFailed
 		default:
 			g.Reason = status.Progressing
 		}
@@ -156,17 +158,6 @@ func wayGates(way *traffic.Explanation) (gates []status.Gate, through bool) {
 		}
 	}
 	return gates, true
-}
-
-// lastStep is the step at which a request ends.
-func lastStep(way *traffic.Explanation) string {
-	steps := way.Steps()
-	for _, s := range steps {
-		if !s.OK {
-			return s.Name
-		}
-	}
-	return steps[len(steps)-1].Name
 }
 
 // Routes lists what the ambassador listens for and where it leads.

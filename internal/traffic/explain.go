@@ -100,7 +100,20 @@ func (e *Explanation) Steps() []Step {
 	}
 	add("release", e.Release+prefixed(": ", e.Picked))
 	add("instance", e.instances()...)
+	if last := &list[len(list)-1]; e.Refused == nil && last.Name == "instance" && e.refuses() {
+		last.OK, last.Remedy = false, "does the program listen on this port, on all addresses? `remora logs` shows what it says"
+	}
 	return list
+}
+
+// refuses says that not even the best instance takes connections.
+func (e *Explanation) refuses() bool {
+	for _, i := range e.Instances {
+		if i.Chosen {
+			return i.State == "refusing"
+		}
+	}
+	return false
 }
 
 func (e *Explanation) instances() []string {
