@@ -116,6 +116,7 @@ func Table(in TableInput) traffic.Table {
 	for _, id := range slices.Sorted(maps.Keys(in.Apps)) {
 		b.app(id, in.Apps[id])
 	}
+	b.handshakeChallenges()
 	t := traffic.Table{Version: traffic.FormatVersion, BootID: in.BootID, EngineStart: in.EngineStart, Services: b.services, TrustedProxies: in.Trusted, Limits: in.Limits, AccessLog: in.AccessLog}
 	for _, l := range b.byKey {
 		slices.SortFunc(l.Routes, compareRoutes)

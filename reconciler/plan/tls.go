@@ -129,8 +129,7 @@ func (b *tableBuilder) name(l *traffic.Listener, n traffic.ServerName) {
 }
 
 // challenges leads the challenges for names with automatic certificates to the
-// agent, before the routes of apps are added: on plain entry points by path, on
-// those for TLS by protocol.
+// agent, before the routes of apps are added: on plain entry points, by path.
 func (b *tableBuilder) challenges() {
 	hosts := b.autoHosts()
 	if len(hosts) == 0 || b.ACME == (ACME{}) {
@@ -142,17 +141,26 @@ func (b *tableBuilder) challenges() {
 			Container: "remora", Instance: "agent", Address: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Fixed: true,
 		}}}},
 	})
+	if b.ACME.HTTP == 0 {
+		return
+	}
 	for _, host := range hosts {
-		if b.ACME.HTTP != 0 {
-			for _, port := range b.HTTP {
-				b.listen(acmeService, traffic.ListenerKey{Port: port}, traffic.HTTP, traffic.Route{Host: host, Path: acmePath, Service: acmeService, Port: b.ACME.HTTP})
-			}
+		for _, port := range b.HTTP {
+			b.listen(acmeService, traffic.ListenerKey{Port: port}, traffic.HTTP, traffic.Route{Host: host, Path: acmePath, Service: acmeService, Port: b.ACME.HTTP})
 		}
-		if b.ACME.ALPN != 0 {
-			for _, port := range b.HTTPS {
-				if l := b.secureListener(acmeService, port); l != nil {
-					b.name(l, traffic.ServerName{Name: host, ALPN: acmeALPN, Service: acmeService, Port: b.ACME.ALPN})
-				}
+	}
+}
+
+// handshakeChallenges leads the challenges that come in a handshake to the agent,
+// after the apps: a port that one of them has for plain clients stays so.
+func (b *tableBuilder) handshakeChallenges() {
+	if b.ACME.ALPN == 0 {
+		return
+	}
+	for _, host := range b.autoHosts() {
+		for _, port := range b.HTTPS {
+			if l := b.secureListener(acmeService, port); l != nil {
+				b.name(l, traffic.ServerName{Name: host, ALPN: acmeALPN, Service: acmeService, Port: b.ACME.ALPN})
 			}
 		}
 	}

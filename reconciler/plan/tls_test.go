@@ -134,3 +134,25 @@ func TestCertificateNames(t *testing.T) {
 		}
 	}
 }
+
+// TestChallengesTakeNoPort: an app that has a https entry point for itself keeps
+// it, whatever certificates others need.
+func TestChallengesTakeNoPort(t *testing.T) {
+	app, own := share(t, "web app:v1 port=443:3000")
+	own.Releases[0].Service.Routes = []manifests.Route{
+		{Host: "auto.test", Target: 3000, Listen: []uint16{8443}, TLS: &manifests.RouteTLS{Mode: manifests.TLSAuto}},
+	}
+	table := Table(TableInput{
+		HTTP: []uint16{80}, HTTPS: []uint16{443}, Apps: map[string]AppTraffic{app.ID(): own}, ACME: ACME{HTTP: 5002, ALPN: 5001},
+	})
+	got := map[uint16]traffic.Protocol{}
+	for _, l := range table.Listeners {
+		if l.Namespace == "" {
+			got[l.Port] = l.Protocol
+		}
+	}
+	want := map[uint16]traffic.Protocol{80: traffic.HTTP, 443: traffic.Detect, 8443: traffic.TLS}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("listeners (-want +got):\n%s", diff)
+	}
+}
