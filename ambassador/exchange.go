@@ -120,6 +120,10 @@ func (k *conn) exchange() bool {
 		}
 		x.claim = cl
 		x.verdict.rel, x.verdict.ep = cl.rel, cl.ep
+		if x.want.route.spec.Upstream != traffic.UpstreamHTTP1 && k.req.Length == 0 {
+			cl.end(k.wk.changed.fire) // the table changed while it was held
+			return x.translate()
+		}
 		out := x.attempt()
 		cl = x.claim
 		cl.end(k.wk.changed.fire)

@@ -284,7 +284,7 @@ func TestH2DrainDeadline(t *testing.T) {
 			slow := func(name string) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if r.URL.Path == "/begun" {
-						w.Write([]byte("part"))
+						_, _ = w.Write([]byte("part"))
 						_ = http.NewResponseController(w).Flush()
 					}
 					began <- name
@@ -682,4 +682,23 @@ func TestTrailersBetweenVersions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A request that is held while its route changes goes by the new one.
+func TestHeldRequestFollowsItsRoute(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	a, b := startBackend(t, "v1"), startH2Backend(t, "v2", says("v2"), nil)
+	held := table(port, traffic.HTTP, "v1", rel("v1", traffic.Active, a))
+	held.Services[0].Hold = true
+	r.put(held)
+	c := connect(t, port)
+	fmt.Fprint(c.c, get("/x"))
+	r.await("the request to be held", func(rep traffic.Report) bool { return rep.Services[0].Held == 1 })
+	r.put(viaUpstream(table(port, traffic.HTTP, "v2", rel("v2", traffic.Active, b), rel("v1", traffic.Draining, a)), traffic.UpstreamH2C))
+	_ = c.c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if status, body, err := c.response("GET"); status != 200 || !strings.HasPrefix(body, "v2 HTTP/2.0 GET /x") {
+		t.Errorf("got %d %q, %v", status, body, err)
+	}
+	r.await("the former release to be drained", func(rep traffic.Report) bool { return rep.Services[0].Releases[1].Drained })
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -215,9 +216,7 @@ func (h *hop1) interim() {
 // interim writes an informational response.
 func (s *stream) interim(status int, fields http.Header) {
 	h := s.w.Header()
-	for name, values := range fields {
-		h[name] = values
-	}
+	maps.Copy(h, fields)
 	s.w.WriteHeader(status)
 	clear(h)
 }

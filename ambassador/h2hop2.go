@@ -140,7 +140,7 @@ func (h *hop2) run() outcome {
 	if err != nil {
 		return h.failed(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // nothing is written
+	defer res.Body.Close()
 	return h.deliver(res, cancel)
 }
 
@@ -238,9 +238,7 @@ func (h *hop2) deliver(res *http.Response, cancel func()) outcome {
 		return declined
 	}
 	header := s.w.Header()
-	for name, values := range res.Header {
-		header[name] = values
-	}
+	maps.Copy(header, res.Header)
 	if s.r.ProtoMajor == 1 && s.req.Trailers && len(res.Trailer) > 0 {
 		// In HTTP/1.1 only a body in chunks can have them.
 		delete(header, "Content-Length")

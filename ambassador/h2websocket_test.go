@@ -41,7 +41,7 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		for {
 			kind, b, err := c.Read(r.Context())
 			if err != nil {

@@ -1,6 +1,7 @@
 package http2x
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"syscall"
@@ -66,11 +67,11 @@ func (r *Reader) fill() error {
 	rerr := r.raw.Read(func(fd uintptr) bool {
 		r.buf = r.lend.get()
 		for {
-			if n, err = syscall.Read(int(fd), r.buf[:]); err != syscall.EINTR {
+			if n, err = syscall.Read(int(fd), r.buf[:]); !errors.Is(err, syscall.EINTR) {
 				break
 			}
 		}
-		if err == syscall.EAGAIN {
+		if errors.Is(err, syscall.EAGAIN) {
 			r.release()
 			n, err = 0, nil
 			return false

@@ -77,8 +77,6 @@ func NewSession(c net.Conn, in io.Reader, opt Options) (*Session, error) {
 		MaxUploadBufferPerStream: streamWindow, MaxUploadBufferPerConnection: connWindow,
 		IdleTimeout: opt.Idle, WriteByteTimeout: opt.Write,
 		ReadIdleTimeout: pingAfter, PingTimeout: pingLimit,
-		// What is prohibited is for the TLS configuration to say.
-		PermitProhibitedCipherSuites: true,
 	}
 	// Only a configured server can be shut down; one for each connection, so
 	// that none can be missed between its accept and its first request.
