@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -99,11 +100,12 @@ func bootstrap(ctx context.Context, suite, include, path string) error {
 	if err := os.MkdirAll(slotBase(), 0o755); err != nil {
 		return fmt.Errorf("make folder of the rig: %w", err)
 	}
+	removeRoots() // of who was killed: the cache's lock is ours
 	root, err := os.MkdirTemp(slotBase(), "debian-")
 	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	defer os.RemoveAll(root) //nolint:errcheck // packed, or of no use
+	defer removeRoots() // packed, or of no use
 	debootstrap, err := exec.LookPath("debootstrap")
 	if err != nil {
 		debootstrap = "/usr/sbin/debootstrap"
@@ -124,6 +126,19 @@ func bootstrap(ctx context.Context, suite, include, path string) error {
 		return errors.Join(fmt.Errorf("pack: %w: %s", err, out), os.RemoveAll(path+".new"))
 	}
 	return os.Rename(path+".new", path)
+}
+
+// removeRoots removes the folders of bootstraps, also of one that was killed
+// with its mounts in place.
+func removeRoots() {
+	roots, _ := filepath.Glob(filepath.Join(slotBase(), "debian-*"))
+	for _, root := range roots {
+		for _, mount := range []string{"proc", "sys"} {
+			for syscall.Unmount(filepath.Join(root, mount), syscall.MNT_DETACH) == nil {
+			}
+		}
+		_ = os.RemoveAll(root) // the next one tries again
+	}
 }
 
 // ImportImage makes an image of one layer of a tar archive, with changes as in
