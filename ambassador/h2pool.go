@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -44,7 +45,7 @@ type shared struct {
 // own would be had only by waiting for a write that may take long.
 type sharedConn struct {
 	*http2.ClientConn
-	ended   *atomic.Bool
+	wire    *watched
 	streams int
 	leaving bool // takes no more streams, and is closed after the last one
 }
@@ -59,6 +60,23 @@ type watched struct {
 func (c *watched) Close() error {
 	c.ended.Store(true)
 	return c.TCPConn.Close()
+}
+
+// over says that the container has ended the connection, although there may be
+// something before its end that was not read yet: a call that is sent on it has
+// no answer.
+func (c *watched) over() bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	over := false
+	err = raw.Control(func(fd uintptr) {
+		const established = 1
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		over = err != nil || info.State != established
+	})
+	return err != nil || over
 }
 
 // errSpeaksHTTP1 says that a container chose HTTP/1.1 by ALPN.
@@ -95,7 +113,7 @@ func (m *shared) reserve() (*sharedConn, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, sc := range m.conns {
-		if !sc.leaving && sc.ReserveNewRequest() {
+		if !sc.leaving && !sc.wire.over() && sc.ReserveNewRequest() {
 			sc.streams++
 			return sc, nil
 		}
@@ -142,7 +160,7 @@ func (e *endpoint) dialShared(port uint16, secure bool) (*sharedConn, *secureUps
 	}
 	if !secure {
 		w := &watched{TCPConn: up.TCPConn}
-		sc, err := newSharedConn(w, &w.ended)
+		sc, err := newSharedConn(w, w)
 		return sc, nil, err
 	}
 	su, err := handshake(up, "h2", "http/1.1")
@@ -152,7 +170,7 @@ func (e *endpoint) dialShared(port uint16, secure bool) (*sharedConn, *secureUps
 	if su.ConnectionState().NegotiatedProtocol != http2.NextProtoTLS {
 		return nil, su, errSpeaksHTTP1
 	}
-	sc, err := newSharedConn(su.Conn, &su.watched.ended)
+	sc, err := newSharedConn(su.Conn, su.watched)
 	return sc, nil, err
 }
 
@@ -179,7 +197,7 @@ func handshake(up *upstream, protocols ...string) (*secureUpstream, error) {
 	return &secureUpstream{Conn: c, m: &up.pool.shared, watched: w, tcp: up, used: up.used, idle: maxIdle}, nil
 }
 
-func newSharedConn(c net.Conn, ended *atomic.Bool) (*sharedConn, error) {
+func newSharedConn(c net.Conn, w *watched) (*sharedConn, error) {
 	// Only through net/http's transport can windows be set.
 	t1 := &http.Transport{
 		DisableCompression: true, IdleConnTimeout: sharedIdle, MaxResponseHeaderBytes: answerHead,
@@ -197,7 +215,7 @@ func newSharedConn(c net.Conn, ended *atomic.Bool) (*sharedConn, error) {
 		_ = c.Close()
 		return nil, err
 	}
-	return &sharedConn{ClientConn: cc, ended: ended}, nil
+	return &sharedConn{ClientConn: cc, wire: w}, nil
 }
 
 // secureUpstream is a connection of HTTP/1.1 over TLS.
@@ -282,5 +300,5 @@ func (m *shared) expire(now time.Time) {
 }
 
 func (m *shared) forget() {
-	m.conns = slices.DeleteFunc(m.conns, func(sc *sharedConn) bool { return sc.ended.Load() })
+	m.conns = slices.DeleteFunc(m.conns, func(sc *sharedConn) bool { return sc.wire.ended.Load() })
 }
