@@ -61,6 +61,7 @@ type conn struct {
 	early   [1]byte   // read ahead while idle over TLS
 	isEarly bool
 	broken  bool // to end by a reset
+	isSlow  bool // see slowClient
 	lingers bool // to end so that what was written is read
 	arrived time.Time
 	shard   uint32 // of counters
@@ -235,6 +236,24 @@ func (k *conn) writeDeadline() {
 	_ = k.c.SetWriteDeadline(k.writeBy)
 }
 
+// unsentMost is how much of what a slow client gets the kernel takes before the
+// client has room for it.
+const unsentMost = 256 << 10
+
+// slowClient gives a client that takes no more for now another writeLimit. The
+// kernel is told to call a part of its buffer progress, and not a third of all
+// that it would hold, for which a slow client takes minutes.
+func (k *conn) slowClient() {
+	if !k.isSlow {
+		k.isSlow = true
+		_ = k.raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentMost)
+		})
+	}
+	k.writeBy = time.Time{}
+	k.writeDeadline()
+}
+
 // write writes to the client.
 func (k *conn) write(b []byte) error {
 	if k.rd.on {
@@ -243,6 +262,7 @@ func (k *conn) write(b []byte) error {
 			return err
 		}
 		b = b[n:]
+		k.slowClient()
 	}
 	k.writeDeadline()
 	_, err := k.Write(b)

@@ -34,6 +34,7 @@ func (x *exchange) spliceReply() error {
 	}
 	defer func() { x.moves = nil }()
 	x.enlist()
+	x.moves.Waits = x.k.slowClient
 	for !x.reply.Done() {
 		x.k.writeDeadline()
 		x.got = 0

@@ -16,6 +16,9 @@ type Mover struct {
 	// Taken, unless nil, is set when the last byte was taken from the source,
 	// before the destination gets it.
 	Taken *atomic.Bool
+	// Waits, unless nil, is called each time the destination takes no more for
+	// now, before it is waited for.
+	Waits func()
 
 	pools       *Pools
 	in, out     syscall.RawConn
@@ -98,6 +101,9 @@ func (m *Mover) pour(fd uintptr) bool {
 		n, err := splice(m.pipe.r, int(fd), m.inPipe)
 		switch {
 		case err == unix.EAGAIN:
+			if m.Waits != nil {
+				m.Waits()
+			}
 			return false
 		case err == nil && n == 0:
 			err = io.ErrUnexpectedEOF
