@@ -487,3 +487,23 @@ func BenchmarkParallel(b *testing.B) {
 	})
 	b.ReportMetric(float64(l.Stats().Dropped)/float64(b.N), "dropped/op")
 }
+
+// BenchmarkCall is what the request's side pays.
+func BenchmarkCall(b *testing.B) {
+	for _, format := range []Format{JSON, Combined} {
+		b.Run(string(format), func(b *testing.B) {
+			l := newLog(b, b.TempDir(), Settings{Format: format})
+			l.Close()
+			e := entry()
+			n := 0
+			for b.Loop() {
+				l.Write(&e)
+				if n++; n%500 == 0 {
+					for i := range l.shards {
+						l.shards[i].buf = l.shards[i].buf[:0]
+					}
+				}
+			}
+		})
+	}
+}
