@@ -77,7 +77,7 @@ type Keeper struct {
 // name is one host name that is kept.
 type name struct {
 	state State
-	stop  context.CancelFunc
+	stop  context.CancelFunc // nil until it has begun
 }
 
 // New opens the challenges' ports and begins to look for renewals; no name is

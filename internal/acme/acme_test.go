@@ -118,6 +118,7 @@ func TestChallenges(t *testing.T) {
 			k := newKept(t, rig.PebbleOptions{}, change)
 			k.start()
 			k.Keep([]string{"shop.test"})
+			k.Begin()
 			s := k.await("shop.test", "had", had)
 			if err := leaf(t, s).VerifyHostname("shop.test"); err != nil || s.Trouble != "" {
 				t.Errorf("%v; trouble %q", err, s.Trouble)
@@ -129,6 +130,7 @@ func TestChallenges(t *testing.T) {
 			k.ca.Stop(t)
 			k.open()
 			k.Keep([]string{"shop.test"})
+			k.Begin()
 			if again := k.State("shop.test"); string(again.Chain) != string(s.Chain) || string(again.Key) != string(s.Key) {
 				t.Error("the certificate on disk was not there at once")
 			}
@@ -164,6 +166,7 @@ func TestRenewal(t *testing.T) {
 	k := newKept(t, rig.PebbleOptions{Validity: 20 * time.Second}, func(*acme.Options) {})
 	k.start()
 	k.Keep([]string{"shop.test"})
+	k.Begin()
 	first := leaf(t, k.await("shop.test", "had", had))
 	next := leaf(t, k.await("shop.test", "renewed", func(s acme.State) bool { return had(s) && string(leaf(t, s).Raw) != string(first.Raw) }))
 	if !next.NotAfter.After(first.NotAfter) || time.Now().After(first.NotAfter) {
@@ -176,12 +179,14 @@ func TestRenewal(t *testing.T) {
 func TestFailureIsOneNames(t *testing.T) {
 	k := newKept(t, rig.PebbleOptions{}, func(*acme.Options) {})
 	k.Keep([]string{"early.test"})
+	k.Begin()
 	s := k.await("early.test", "in trouble", func(s acme.State) bool { return s.Trouble != "" })
 	if !strings.Contains(s.Trouble, "connection refused") || strings.Contains(s.Trouble, "early.test: obtaining") {
 		t.Errorf("trouble while the authority is away: %q", s.Trouble)
 	}
 	k.start()
 	k.Keep([]string{"early.test", "not a name", "shop.test"})
+	k.Begin()
 	k.await("shop.test", "had", had)
 	k.await("early.test", "had after a while", func(s acme.State) bool { return had(s) && s.Trouble == "" })
 	s = k.await("not a name", "in trouble", func(s acme.State) bool { return s.Trouble != "" && !s.Next.IsZero() })
@@ -226,11 +231,13 @@ func TestSharedFolder(t *testing.T) {
 			h, alpn := startOther(t, a)
 			a.ca.Start(t, h, alpn) // the authority comes to the other host alone
 			a.Keep([]string{"shop.test"})
+			a.Begin()
 			first := a.await("shop.test", "had", had)
 			b := &kept{t: t, ca: a.ca, opt: a.opt, changed: make(chan string, 1000)}
 			b.opt.Changed = func(host string) { b.changed <- host }
 			b.open()
 			b.Keep([]string{"shop.test"})
+			b.Begin()
 			if s := b.State("shop.test"); string(s.Chain) != string(first.Chain) {
 				t.Error("another host does not have the first one's certificate")
 			}

@@ -19,7 +19,7 @@ import (
 const longestRetry = 6 * time.Hour
 
 // Keep makes the host names that are kept exactly these, in lower case. What is
-// on disk for them is there when it returns; the rest comes later.
+// on disk for them is there when it returns; the rest comes after [Keeper.Begin].
 func (k *Keeper) Keep(hosts []string) {
 	found := k.readNew(hosts)
 	k.mu.Lock()
@@ -30,7 +30,19 @@ func (k *Keeper) Keep(hosts []string) {
 		}
 	}
 	for host, state := range found {
-		k.begin(host, state)
+		if k.names[host] == nil {
+			k.names[host] = &name{state: state}
+		}
+	}
+}
+
+// Begin has certificates issued for the names that are kept: the authority's
+// questions have to reach the ports from now on.
+func (k *Keeper) Begin() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for host, n := range k.names {
+		k.begin(host, n)
 	}
 }
 
@@ -63,18 +75,20 @@ func (k *Keeper) State(host string) State {
 
 // drop forgets a name; its certificate stays on disk.
 func (k *Keeper) drop(host string) {
-	k.names[host].stop()
+	if stop := k.names[host].stop; stop != nil {
+		stop()
+	}
 	delete(k.names, host)
 	k.cache.RemoveManaged([]certmagic.SubjectIssuer{{Subject: host}})
 }
 
-// begin keeps a name, unless it is kept already.
-func (k *Keeper) begin(host string, state State) {
-	if k.names[host] != nil || k.ctx.Err() != nil {
+// begin begins with a name, unless that is done.
+func (k *Keeper) begin(host string, n *name) {
+	if n.stop != nil || k.ctx.Err() != nil {
 		return
 	}
 	ctx, stop := context.WithCancel(k.ctx)
-	k.names[host] = &name{state: state, stop: stop}
+	n.stop = stop
 	k.group.Go(func() {
 		defer stop()
 		k.manage(ctx, host)

@@ -194,6 +194,7 @@ func (c *certificates) wantOnly(t *traffic.Table) {
 		c.keep()
 		c.wake()
 	}
+	c.auto.Begin() // only now do the authority's questions come here
 }
 
 // uses are the certificates that a table names, and what for.
