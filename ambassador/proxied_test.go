@@ -129,7 +129,7 @@ func TestProxyHeaderOnPassedTLS(t *testing.T) {
 		}
 		h, err := proxyproto.Read(raw)
 		inner := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
-		defer inner.Close()
+		defer func() { _ = inner.Close() }()
 		fmt.Fprintf(inner, "v%d from %s %v\n", h.Version, h.Source, err)
 	})
 	r := newRig(t)

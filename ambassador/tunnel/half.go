@@ -130,7 +130,7 @@ func (h *half) take(fd uintptr) bool {
 		h.buf = h.t.Pools.buffer()
 		h.got, h.err = read(int(fd), h.buf[:])
 	}
-	if h.err == unix.EAGAIN {
+	if errors.Is(h.err, unix.EAGAIN) {
 		h.freePipe()
 		h.freeBuffer()
 		return false
@@ -211,7 +211,7 @@ func (h *half) pour(fd uintptr) bool {
 	for h.inPipe > 0 {
 		n, err := splice(h.pipe.r, int(fd), h.inPipe)
 		switch {
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EAGAIN):
 			return false
 		case err == nil && n == 0:
 			err = io.ErrUnexpectedEOF

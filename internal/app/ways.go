@@ -16,9 +16,8 @@ import (
 
 // mayOpenWays says whether this process may make them.
 func mayOpenWays() bool {
-	var lacks *netns.UnsupportedError
 	err := netns.Supported()
-	if errors.As(err, &lacks) {
+	if lacks, ok := errors.AsType[*netns.UnsupportedError](err); ok {
 		return !slices.Contains(lacks.Missing, "CAP_NET_ADMIN")
 	}
 	return err == nil
