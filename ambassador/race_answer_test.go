@@ -35,7 +35,7 @@ func TestRace04LostAnswer(t *testing.T) {
 	b := startBackend(t, "good")
 	r.put(table(port, traffic.Detect, "v1", rel("v1", traffic.Active, drops, b)))
 	c := connect(t, port)
-	for range 10 {
+	for range 60 { // each by chance to the one or the other
 		c.want("GET", get("/"), 200, "good")
 	}
 	if gets.Load() == 0 {

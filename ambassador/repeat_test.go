@@ -26,7 +26,7 @@ func TestRace04ReplayByOptIn(t *testing.T) {
 			tb.Listeners[0].Routes[0].Replay = c.replay
 			r.put(tb)
 			cl := connect(t, port)
-			for range 10 {
+			for range 60 { // each by chance to the one or the other
 				cl.want("POST", c.raw, 200, "good 2")
 			}
 			if drops.conns.Load() == 0 {
