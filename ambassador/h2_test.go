@@ -369,9 +369,9 @@ func startPlain(t *testing.T, name string, h http.Handler) *backend {
 	return b
 }
 
-// Race 9: what an instance of HTTP/2 says it did not do is sent again, whatever
+// What an instance of HTTP/2 says that it did not do is sent again, whatever
 // the method, to another instance or over another connection.
-func TestH2RefusedStreamIsSentAgain(t *testing.T) {
+func TestRace09RefusedStream(t *testing.T) {
 	for name, refuse := range map[string]func(fr *http2.Framer, id uint32){
 		"refused_stream": func(fr *http2.Framer, id uint32) { _ = fr.WriteRSTStream(id, http2.ErrCodeRefusedStream) },
 		"goaway":         func(fr *http2.Framer, _ uint32) { _ = fr.WriteGoAway(0, http2.ErrCodeNo, nil) },
