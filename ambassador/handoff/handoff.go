@@ -159,15 +159,23 @@ const sendLimit = 2 * time.Second
 
 // Send sends a message and at most one descriptor, which stays the caller's.
 // One who does not read for sendLimit is an [os.ErrDeadlineExceeded].
-func (c *Conn) Send(m Message, fd *os.File) error {
+func (c *Conn) Send(m Message, fd syscall.Conn) error {
 	if fd == nil {
 		return c.SendAll(m, nil)
 	}
-	return c.SendAll(m, []*os.File{fd})
+	return c.sendAll(m, []syscall.Conn{fd})
 }
 
 // SendAll is Send with up to [MaxFiles] descriptors.
-func (c *Conn) SendAll(m Message, fds []*os.File) error {
+func (c *Conn) SendAll(m Message, files []*os.File) error {
+	fds := make([]syscall.Conn, len(files))
+	for i, f := range files {
+		fds[i] = f
+	}
+	return c.sendAll(m, fds)
+}
+
+func (c *Conn) sendAll(m Message, fds []syscall.Conn) error {
 	data, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", m.Op, err)
@@ -186,7 +194,7 @@ func (c *Conn) SendAll(m Message, fds []*os.File) error {
 // writeRights writes one message with its descriptors. It does not use
 // [os.File.Fd], which would make the open socket blocking in every process
 // that shares it.
-func writeRights(c *net.UnixConn, data []byte, files []*os.File) error {
+func writeRights(c *net.UnixConn, data []byte, files []syscall.Conn) error {
 	if len(files) == 0 {
 		_, _, err := c.WriteMsgUnix(data, nil, nil)
 		return err

@@ -242,7 +242,7 @@ func (h *holder) newest() *worker {
 	return h.current
 }
 
-func (h *holder) send(w *worker, m handoff.Message, fd *os.File) {
+func (h *holder) send(w *worker, m handoff.Message, fd syscall.Conn) {
 	if w == nil {
 		return
 	}

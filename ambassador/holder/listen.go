@@ -22,7 +22,7 @@ const maxListeners = 10_000
 
 // held is an open listener.
 type held struct {
-	file  *os.File
+	file  *socket
 	inode uint64 // of its network namespace, 0 for our own
 	owner int    // the worker that last asked for it
 }
@@ -110,11 +110,11 @@ func (h *holder) sweep(w *worker) {
 }
 
 // listen opens a listener, in a network namespace when a path is given.
-func listen(key traffic.ListenerKey, path string) (*os.File, error) {
+func listen(key traffic.ListenerKey, path string) (*socket, error) {
 	if path == "" {
 		return listenHere(key)
 	}
-	var file *os.File
+	var file *socket
 	done := make(chan error)
 	go func() {
 		// Never unlocked: the thread, which stays in the namespace, ends with
@@ -152,7 +152,7 @@ func enter(path string) error {
 	return nil
 }
 
-func listenHere(key traffic.ListenerKey) (*os.File, error) {
+func listenHere(key traffic.ListenerKey) (*socket, error) {
 	host := ""
 	if key.Address.IsValid() {
 		host = key.Address.String()
@@ -165,6 +165,5 @@ func listenHere(key traffic.ListenerKey) (*os.File, error) {
 	if !ok {
 		return nil, errors.Join(errors.New("listen: not a TCP listener"), l.Close())
 	}
-	f, err := t.File()
-	return f, errors.Join(err, t.Close())
+	return socketOf(t)
 }

@@ -153,10 +153,10 @@ func taken(fd int, name string) *os.File {
 // resume goes on where a former holder stopped.
 func (h *holder) resume(s *savedState) error {
 	for _, l := range s.Listeners {
-		h.listeners[l.Key] = &held{file: taken(l.File, "listener"), inode: l.Inode, owner: l.Owner}
+		h.listeners[l.Key] = &held{file: takenSocket(l.File), inode: l.Inode, owner: l.Owner}
 	}
 	for name, fd := range s.Kept {
-		h.sd.kept[name] = taken(fd, name)
+		h.sd.kept[name] = takenSocket(fd)
 	}
 	h.numbers = s.Numbers
 	for _, sw := range s.Workers {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,11 +20,11 @@ import (
 type systemd struct {
 	socket string
 	every  time.Duration
-	kept   map[string]*os.File // from the store, not asked for yet
+	kept   map[string]*socket // from the store, not asked for yet
 }
 
 func newSystemd() systemd {
-	s := systemd{socket: os.Getenv("NOTIFY_SOCKET"), kept: make(map[string]*os.File)}
+	s := systemd{socket: os.Getenv("NOTIFY_SOCKET"), kept: make(map[string]*socket)}
 	if usec, err := strconv.Atoi(os.Getenv("WATCHDOG_USEC")); err == nil && usec > 0 {
 		s.every = time.Duration(usec) * time.Microsecond / 3
 	}
@@ -33,8 +34,7 @@ func newSystemd() systemd {
 	n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	for i, name := range strings.Split(os.Getenv("LISTEN_FDNAMES"), ":") {
 		if i < n {
-			unix.CloseOnExec(3 + i)
-			s.kept[name] = os.NewFile(uintptr(3+i), name)
+			s.kept[name] = takenSocket(3 + i)
 		}
 	}
 	return s
@@ -66,7 +66,7 @@ func (s systemd) reloading() {
 
 // send sends a datagram with at most one descriptor. What does not arrive is
 // the manager's loss: there is nothing to do about it here.
-func (s systemd) send(state string, fd *os.File) {
+func (s systemd) send(state string, fd syscall.Conn) {
 	if s.socket == "" {
 		return
 	}
@@ -95,7 +95,7 @@ func name(key traffic.ListenerKey, inode uint64) string {
 	return "l-" + hex.EncodeToString(sum[:16])
 }
 
-func (s systemd) store(key traffic.ListenerKey, inode uint64, f *os.File) {
+func (s systemd) store(key traffic.ListenerKey, inode uint64, f *socket) {
 	s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name(key, inode), f)
 }
 
@@ -104,7 +104,7 @@ func (s systemd) remove(key traffic.ListenerKey, inode uint64) {
 }
 
 // stored takes a listener that systemd kept, or nil.
-func (s systemd) stored(key traffic.ListenerKey, inode uint64) *os.File {
+func (s systemd) stored(key traffic.ListenerKey, inode uint64) *socket {
 	n := name(key, inode)
 	f := s.kept[n]
 	delete(s.kept, n)
