@@ -182,6 +182,7 @@ func (x *exchange) switchProtocols() outcome {
 	}
 	x.want.forget()
 	x.claim.becomeTunnel(x.k.wk.changed.fire)
+	x.unlist() // as a request: the tunnel has its own deadline
 	_ = x.up.SetDeadline(time.Time{})
 	up, ubr := x.up, x.ubr
 	x.up, x.ubr = nil, nil
