@@ -401,9 +401,10 @@ func (x *exchange) send(reused bool) outcome {
 	}
 	for {
 		out, ok := x.readResponse()
+		nothing := x.up.failed != nil && x.up.wrote == 0
 		x.countSent()
 		switch {
-		case !ok && x.up.failed != nil && x.up.wrote == 0:
+		case !ok && nothing:
 			return x.notSent(reused)
 		case !ok:
 			return out
