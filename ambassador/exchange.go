@@ -421,7 +421,6 @@ func (x *exchange) send(reused bool) outcome {
 	x.k.now = time.Now()
 	x.verdict.answered = x.k.now
 	x.verdict.status = x.res.Status
-	x.time()
 	rel.total.Add(1)
 	if x.res.Status >= 500 {
 		rel.errors5xx.Add(1)
@@ -434,6 +433,7 @@ func (x *exchange) send(reused bool) outcome {
 		x.want.tried = append(x.want.tried, x.claim.ep)
 		return declined
 	}
+	x.time()
 	return x.respond()
 }
 

@@ -3,7 +3,9 @@ package ambassador
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 
@@ -61,10 +63,31 @@ func TestRetry5xx(t *testing.T) {
 	if refused == 0 || int64(refused) != bad.conns.Load()-declined {
 		t.Errorf("%d POSTs got 503, the bad instance answered %d", refused, bad.conns.Load()-declined)
 	}
+	wantOneTiming(t, r, tb, bad)
 	alone := table(port, traffic.HTTP, "v1", rel("v1", traffic.Active, bad))
 	alone.Listeners[0].Routes[0].Retry5xx = true
 	r.put(alone)
 	c.want("GET", get("/"), 503, "bad")
+}
+
+// wantOneTiming: an answer says once how it came about, also after another that
+// was dropped.
+func wantOneTiming(t *testing.T, r *rig, tb *traffic.Table, bad *backend) {
+	t.Helper()
+	tb.Listeners[0].Routes[0].ServerTiming = true
+	r.put(tb)
+	c := connect(t, tb.Listeners[0].Port)
+	for before := bad.conns.Load(); bad.conns.Load() == before; {
+		fmt.Fprint(c.c, get("/"))
+		res, err := http.ReadResponse(c.br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		if got := res.Header.Values("Server-Timing"); len(got) != 1 {
+			t.Errorf("Server-Timing %q", got)
+		}
+	}
 }
 
 // A service whose instances all lose their requests gets each at most three
