@@ -142,13 +142,14 @@ func (b *Body) peekLine(skip int) ([]byte, error) {
 			return nil, refuse(400, "chunk does not end where its size says")
 		}
 		if len(buf) > skip {
-			if i := bytes.IndexByte(buf[skip:], '\n'); i >= 0 {
+			i := bytes.IndexByte(buf[skip:], '\n')
+			if i > maxLine || i < 0 && len(buf)-skip > maxLine {
+				return nil, refuse(400, "chunk line is longer than %d bytes", maxLine)
+			}
+			if i >= 0 {
 				line, _, err := cutLine(buf[skip:])
 				return buf[:skip+len(line)], err
 			}
-		}
-		if len(buf) > maxLine {
-			return nil, refuse(400, "chunk line is longer than %d bytes", maxLine)
 		}
 		if _, err := b.br.Peek(len(buf) + 1); err != nil {
 			return nil, truncated(err, 1)
@@ -198,8 +199,10 @@ func trailersEnd(buf []byte, n int) (end int, ok bool, err error) {
 
 // chunkSize parses a chunk's size; extensions are dropped.
 func chunkSize(line []byte) (int64, error) {
-	digits, _, _ := bytes.Cut(line, []byte(";"))
-	digits = bytes.TrimRight(digits, " \t")
+	digits, _, extended := bytes.Cut(line, []byte(";"))
+	if !extended { // some old servers pad sizes
+		digits = bytes.TrimRight(digits, " \t")
+	}
 	if len(digits) == 0 || len(digits) > 15 {
 		return 0, refuse(400, "invalid chunk size %q", line)
 	}

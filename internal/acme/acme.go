@@ -136,11 +136,18 @@ func readRoots(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// silent never asks a person on the terminal.
+// silent never asks a person on the terminal, nor looks for an address of its
+// own where none is given.
 type silent struct{ *certmagic.ACMEIssuer }
 
-// PreCheck is certmagic's, without its questions.
+// PreCheck is certmagic's, without its questions. Without an address it is
+// nothing at all: certmagic would look for one in its store, take the folder of
+// an account that is just being written for the address "default", and keep to
+// it for the life of the process.
 func (s silent) PreCheck(ctx context.Context, names []string, _ bool) error {
+	if s.Email == "" {
+		return nil
+	}
 	return s.ACMEIssuer.PreCheck(ctx, names, false)
 }
 
