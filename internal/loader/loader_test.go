@@ -140,7 +140,11 @@ func TestDeath(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			l := loader.New(loader.WithCommand(self, "misbehave", how), loader.WithDeadline(500*time.Millisecond))
+			deadline := time.Minute // for what ends by itself
+			if how == "hang" {
+				deadline = 500 * time.Millisecond
+			}
+			l := loader.New(loader.WithCommand(self, "misbehave", how), loader.WithDeadline(deadline))
 			out, err := l.Load(t.Context(), request(t.TempDir()))
 			if err != nil {
 				t.Fatal(err)
