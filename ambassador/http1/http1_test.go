@@ -99,6 +99,10 @@ func TestRequestForwarded(t *testing.T) {
 			raw:  "GET / HTTP/1.1\r\nHost: x\r\nProxy: http://evil\r\nPriority: u=1\r\n\r\n",
 			want: "GET / HTTP/1.1\r\nHost: x\r\nPriority: u=1\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: x\r\nForwarded: for=192.0.2.7;host=\"x\";proto=http\r\n\r\n",
 		},
+		"mark_of_copies": {
+			raw:  "GET / HTTP/1.1\r\nHost: x\r\nremora-mirror: 1\r\n\r\n",
+			want: "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: x\r\nForwarded: for=192.0.2.7;host=\"x\";proto=http\r\n\r\n",
+		},
 		"absolute": {
 			raw:  "GET http://X?q HTTP/1.0\r\n\r\n",
 			want: "",
@@ -212,6 +216,40 @@ func TestResponses(t *testing.T) {
 				t.Errorf("got %+v, %v; want %+v", r, err, c.want)
 			}
 		})
+	}
+}
+
+// Who authenticates a connection is known however it is written, and whatever
+// else stands beside it.
+func TestPins(t *testing.T) {
+	for lines, want := range map[string]bool{
+		"Authorization: Negotiate YII=\r\n":                                     true,
+		"authorization: ntlm TlR=\r\n":                                          true,
+		"Authorization: NTLM\tTlR=\r\n":                                         true,
+		"Authorization: NTLM TlR=\r\nAuthorization: Basic YTpi\r\n":             true,
+		"Authorization: Basic YTpi\r\n":                                         false,
+		"X-Authorization: NTLM TlR=\r\nAuthorization: Negotiated something\r\n": false,
+	} {
+		var r Request
+		if err := r.Read(reader("GET / HTTP/1.1\r\nHost: x\r\n" + lines + "\r\n")); err != nil || r.Pins != want {
+			t.Errorf("%q: got %v, %v", lines, r.Pins, err)
+		}
+		r.Pins = false
+		if err := r.Verify(); err != nil || r.Pins != want {
+			t.Errorf("%q, verified: got %v, %v", lines, r.Pins, err)
+		}
+	}
+}
+
+// The length that frames a body stays, even if Connection lists it.
+func TestListedLengthStays(t *testing.T) {
+	var r Response
+	if err := r.Read(reader("HTTP/1.1 200 OK\r\nConnection: Content-Length, X-A\r\nContent-Length: 3\r\nX-A: b\r\n\r\n"), "GET"); err != nil {
+		t.Fatal(err)
+	}
+	const want = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+	if got := string(AppendResponse(nil, &r, Delivery{Minor: 1, KeepAlive: true})); got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -93,12 +94,12 @@ func (r *Request) Whole(br *bufio.Reader) bool {
 // FieldFromEnd returns the value of the i-th last line of a field, its name in
 // lower case, counted from 0; nil where there are not so many.
 func (r *Request) FieldFromEnd(lower string, i int) []byte {
-	for k := len(r.Fields) - 1; k >= 0; k-- {
-		if !fold(r.Fields[k].Name, lower) {
+	for _, f := range slices.Backward(r.Fields) {
+		if !fold(f.Name, lower) {
 			continue
 		}
 		if i == 0 {
-			return r.Fields[k].Value
+			return f.Value
 		}
 		i--
 	}
@@ -172,7 +173,7 @@ func (r *Request) interpret() error {
 		case fold(f.Name, "expect"):
 			r.Expects = true
 		case fold(f.Name, "authorization"):
-			r.Pins = pins(f.Value)
+			r.Pins = r.Pins || pins(f.Value)
 		}
 	}
 	if err := fr.check(); err != nil {
@@ -204,7 +205,10 @@ func (r *Request) connection(list []byte) {
 }
 
 func pins(auth []byte) bool {
-	scheme, _, _ := bytes.Cut(auth, []byte(" "))
+	scheme := auth
+	if i := bytes.IndexAny(auth, " \t"); i >= 0 {
+		scheme = auth[:i]
+	}
 	return fold(scheme, "ntlm") || fold(scheme, "negotiate")
 }
 
@@ -260,6 +264,10 @@ func (r *Request) checkHost() error {
 	return nil
 }
 
+// maxHost is the longest name in a Host, which goes on in three fields; DNS has
+// none above 253 bytes.
+const maxHost = 255
+
 // splitPort cuts a port off, its colon included.
 func splitPort(host []byte) (name, port []byte) {
 	if len(host) > 0 && host[0] == '[' {
@@ -275,6 +283,9 @@ func splitPort(host []byte) (name, port []byte) {
 }
 
 func isHostName(name []byte) bool {
+	if len(name) > maxHost {
+		return false
+	}
 	if len(name) > 1 && name[0] == '[' {
 		return bytes.IndexFunc(name[1:len(name)-1], func(c rune) bool {
 			return c != ':' && c != '.' && (c > 0x7f || !isTokenByte(byte(c)))

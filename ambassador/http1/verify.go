@@ -3,8 +3,8 @@ package http1
 import "bytes"
 
 // Verify checks a request that did not come through [Request.Read] by the same
-// rules: method, target, host, and the number and characters of its fields. It
-// says nothing about the body. Errors are [*Error].
+// rules: method, target, host, and the number and characters of its fields; and
+// it sets Pins. It says nothing about the body. Errors are [*Error].
 func (r *Request) Verify() error {
 	if !isToken([]byte(r.Method)) {
 		return refuse(400, "invalid method")
@@ -27,6 +27,7 @@ func (r *Request) Verify() error {
 		if !isToken(f.Name) || hasControl(f.Value) {
 			return refuse(400, "invalid header %q", f.Name)
 		}
+		r.Pins = r.Pins || fold(f.Name, "authorization") && pins(f.Value)
 	}
 	return r.checkHost()
 }

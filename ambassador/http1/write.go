@@ -112,6 +112,8 @@ func dropFromRequest(name []byte, trusted bool) bool {
 	case 'p':
 		// Proxy would become the variable HTTP_PROXY of a CGI program.
 		return fold(name, "proxy") || fold(name, "proxy-connection") || fold(name, "proxy-authorization")
+	case 'r':
+		return fold(name, "remora-mirror") && !trusted // marks our copies
 	case 't':
 		return fold(name, "te") || fold(name, "trailer") || fold(name, "transfer-encoding")
 	case 'u':
@@ -201,7 +203,8 @@ func AppendResponse(dst []byte, r *Response, d Delivery) []byte {
 			dst = appendField(dst, f)
 			continue
 		}
-		if dropFromResponse(f.Name) || noBody && fold(f.Name, "content-length") || !d.Switching && isListed(listed, f.Name) {
+		isLength := fold(f.Name, "content-length")
+		if dropFromResponse(f.Name) || noBody && isLength || !d.Switching && !isLength && isListed(listed, f.Name) {
 			continue
 		}
 		if fold(f.Name, "upgrade") && !d.Switching && r.Status != 426 {
