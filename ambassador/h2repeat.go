@@ -87,7 +87,7 @@ func (s *stream) mirror() {
 	}
 	m, method := rv.sv.mirror, s.req.Method
 	safe := method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
-	if !safe || s.verdict.sent.IsZero() || s.verdict.rel == m.rv.rel {
+	if !safe || s.req.Pins || s.verdict.sent.IsZero() || s.verdict.rel == m.rv.rel {
 		return
 	}
 	if rand.IntN(wholeShare) < m.share {

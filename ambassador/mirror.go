@@ -45,14 +45,16 @@ func newMirror(s *traffic.Service, releases []*releaseView) *mirrorView {
 
 // mirror sends a copy of a request that was served by another release. Only
 // what changes nothing is copied: a copy comes later than the request, and a
-// PUT that is repeated late may undo another. Its whole body must be at hand.
+// PUT that is repeated late may undo another. Its whole body must be at hand. A
+// copy of what authenticates a connection would lend the client's name to
+// others' copies.
 func (x *exchange) mirror() {
 	if rv := x.want.route; rv == nil || rv.sv.mirror == nil || rv.spec.Upstream != traffic.UpstreamHTTP1 {
 		return
 	}
 	m, r := x.want.route.sv.mirror, &x.k.req
 	safe := r.Method == "GET" || r.Method == "HEAD" || r.Method == "OPTIONS"
-	if !safe || x.streams || r.Upgrade != "" || x.verdict.sent.IsZero() || x.verdict.rel == m.rv.rel {
+	if !safe || x.streams || r.Upgrade != "" || r.Pins || x.verdict.sent.IsZero() || x.verdict.rel == m.rv.rel {
 		return
 	}
 	if rand.IntN(wholeShare) < m.share {
@@ -177,11 +179,14 @@ func (s *shadow) answer(br *bufio.Reader) error {
 func (s *shadow) patiently(read func() error) error {
 	for {
 		s.up.readDeadline(time.Now(), goneEvery)
-		if s.flight.kicked.Load() {
+		switch {
+		case s.flight.kicked.Load():
 			return errKicked
+		case time.Now().After(s.by):
+			return os.ErrDeadlineExceeded
 		}
 		err := read()
-		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(s.by) {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
 		select {

@@ -1,9 +1,12 @@
 package ambassador
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -50,6 +53,7 @@ func TestMirrorCopiesWhatChangesNothing(t *testing.T) {
 	c.want("PUT", "PUT /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 200, "v1 5")
 	c.want("GET", "GET /search HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nquery", 200, "v1 5")
 	c.want("HEAD", "HEAD /h HTTP/1.1\r\nHost: x\r\n\r\n", 200, "")
+	c.want("GET", "GET /mine HTTP/1.1\r\nHost: x\r\nAuthorization: Negotiate YII=\r\n\r\n", 200, "v1")
 	rep := r.await("copies", mirrored(3))
 	if rr := rep.Services[0].Releases[1]; rr.Mirrored != 3 || rr.MirrorErrors != 3 || rr.Requests != 0 || rr.Unmirrored != 0 {
 		t.Errorf("%+v, want 3 copies, 3 errors and no request", rr)
@@ -142,4 +146,22 @@ func TestMirrorThatIsDown(t *testing.T) {
 		c.want("GET", get("/"), 200, "v1")
 	}
 	r.await("failed copies", func(rep traffic.Report) bool { return rep.Services[0].Releases[1].MirrorErrors > 0 })
+}
+
+// A copy's time is over also while its answer goes on coming.
+func TestCopyTakesNoLongerThanItsLimit(t *testing.T) {
+	b := startBackend(t, "v1")
+	c, err := dialTwice(netip.AddrPortFrom(b.addr, backendPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	up, err := newUpstream(c, nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shadow{up: up, by: time.Now().Add(-time.Millisecond)}
+	if err := s.patiently(func() error { return nil }); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, want its time to be over", err)
+	}
 }
