@@ -48,12 +48,12 @@ func TestMirrorCopiesWhatChangesNothing(t *testing.T) {
 	port := freePort(t)
 	r.put(mirrorTable(port, wholeShare, v1, v2))
 	c := connect(t, port)
+	c.want("GET", "GET /mine HTTP/1.1\r\nHost: x\r\nAuthorization: Negotiate YII=\r\n\r\n", 200, "v1")
 	c.want("GET", get("/a?b=c"), 200, "v1")
 	c.want("POST", "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 200, "v1 5")
 	c.want("PUT", "PUT /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 200, "v1 5")
 	c.want("GET", "GET /search HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nquery", 200, "v1 5")
 	c.want("HEAD", "HEAD /h HTTP/1.1\r\nHost: x\r\n\r\n", 200, "")
-	c.want("GET", "GET /mine HTTP/1.1\r\nHost: x\r\nAuthorization: Negotiate YII=\r\n\r\n", 200, "v1")
 	rep := r.await("copies", mirrored(3))
 	if rr := rep.Services[0].Releases[1]; rr.Mirrored != 3 || rr.MirrorErrors != 3 || rr.Requests != 0 || rr.Unmirrored != 0 {
 		t.Errorf("%+v, want 3 copies, 3 errors and no request", rr)
