@@ -35,6 +35,8 @@ type want struct {
 	// is when the first one failed.
 	slow  bool
 	since time.Time
+	// waited says that it was held.
+	waited bool
 	// pinned is the endpoint that the client's connection is authenticated
 	// with, or nil.
 	pinned *endpoint
@@ -118,6 +120,7 @@ func (wk *Worker) acquire(w *want) (claim, error) {
 			// Decide once more after taking the channel, so that no wake is lost.
 			woken = sv.svc.wake.wait()
 		default:
+			w.waited = true
 			if err := h.wait(wk, v, sv, w, woken, d.why); err != nil {
 				return claim{}, err
 			}

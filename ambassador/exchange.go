@@ -34,6 +34,8 @@ const (
 	// longAnswer is after how many pieces of a body its exchange is enlisted,
 	// however fast they come.
 	longAnswer = 16
+	// mostInterims is how many informational responses may come before an answer.
+	mostInterims = 100
 )
 
 var (
@@ -119,6 +121,9 @@ func (k *conn) exchange() bool {
 			return x.refused(x.blame(err))
 		}
 		x.claim = cl
+		if attempt > 1 || x.want.waited {
+			k.now = time.Now()
+		}
 		x.verdict.rel, x.verdict.ep = cl.rel, cl.ep
 		if x.want.route.spec.Upstream != traffic.UpstreamHTTP1 && k.req.Length == 0 {
 			cl.end(k.wk.changed.fire) // the table changed while it was held
@@ -226,13 +231,14 @@ func (x *exchange) takeSmallBody() error {
 		x.out = append(make([]byte, 0, have+need), x.out...)
 	}
 	buf := x.out[have : have+need]
-	lim, begun := x.k.wk.view.Load().limits, x.k.now
+	lim, begun, waited := x.k.wk.view.Load().limits, x.k.now, false
 	for n := 0; n < need; {
 		if need-n > x.k.br.Buffered() {
 			if lim.trickles(int64(n), time.Since(begun)) {
 				return &http1.Error{Status: 408, Reason: "the request's body comes too slowly"}
 			}
 			x.k.readDeadline(bodyGrace)
+			waited = true
 		}
 		m, err := x.body.Read(buf[n:])
 		if err != nil {
@@ -241,6 +247,9 @@ func (x *exchange) takeSmallBody() error {
 		n += m
 	}
 	x.out = x.out[:have+need]
+	if waited {
+		x.k.now = time.Now()
+	}
 	return nil
 }
 
@@ -370,7 +379,7 @@ func (x *exchange) release(out outcome) {
 	clean := x.ubr.Buffered() == 0
 	x.k.wk.readers.put(x.ubr)
 	keep := out == served || out == ended
-	if keep && clean && x.res.KeepAlive && x.res.Status >= 200 && uploaded && !x.claim.rel.closed.Load() {
+	if keep && clean && x.res.KeepAlive && x.res.Status >= 200 && x.reply.Done() && uploaded && !x.claim.rel.closed.Load() {
 		x.keepUpstream()
 	} else {
 		_ = x.up.Close()
@@ -389,7 +398,6 @@ func (x *exchange) keepUpstream() {
 
 // send writes the request and serves the response.
 func (x *exchange) send(reused bool) outcome {
-	rel := x.claim.rel
 	x.verdict.sent = x.k.now
 	x.up.post(x.out)
 	if x.streams {
@@ -399,7 +407,7 @@ func (x *exchange) send(reused bool) outcome {
 			return unheard
 		}
 	}
-	for {
+	for interims := 0; ; interims++ {
 		out, ok := x.readResponse()
 		nothing := x.up.failed != nil && x.up.wrote == 0
 		x.countSent()
@@ -412,12 +420,15 @@ func (x *exchange) send(reused bool) outcome {
 		if x.res.Status >= 200 || x.res.Status == 101 {
 			break
 		}
+		if interims == mostInterims {
+			return invalid
+		}
 		if err := x.interim(); err != nil {
 			return deserted
 		}
 	}
 	x.borrowed()
-	rel = x.claim.rel
+	rel := x.claim.rel // may be a lender's
 	x.k.now = time.Now()
 	x.verdict.answered = x.k.now
 	x.verdict.status = x.res.Status

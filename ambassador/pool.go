@@ -10,9 +10,6 @@ const (
 	// maxIdle is how long an idle upstream connection is kept; some servers
 	// close theirs after 5 s.
 	maxIdle = 4 * time.Second
-	// unpeeked is for how long after it came back a connection is taken without
-	// a look at it, for what can be sent again.
-	unpeeked = time.Millisecond
 	// perPool bounds the idle connections to one port of an endpoint.
 	perPool = 512
 )
@@ -45,15 +42,17 @@ func (e *endpoint) pool(port uint16) *pool {
 }
 
 // get takes a connection that was idle for less than the limit and that the
-// server has neither closed nor written to, or nil.
+// server has neither closed nor written to, or nil. Each is looked at, however
+// young: what a server sends after a HEAD or beyond its length would be the next
+// client's answer. A limit of 0 is for none.
 func (p *pool) get(now time.Time, limit time.Duration) *upstream {
-	for {
+	for limit > 0 {
 		u := p.pop()
 		if u == nil {
 			return nil
 		}
 		idle := now.Sub(u.used)
-		open := limit == maxIdle && now.Sub(u.back) < unpeeked || u.quiet()
+		open := u.quiet()
 		switch {
 		case idle >= u.idle:
 		case !open:
@@ -69,6 +68,7 @@ func (p *pool) get(now time.Time, limit time.Duration) *upstream {
 		}
 		u.drop()
 	}
+	return nil
 }
 
 func (p *pool) pop() *upstream {
