@@ -27,6 +27,7 @@ func plainServer(t *testing.T, last, response string) *backend {
 			if err != nil {
 				return
 			}
+			b.conns.Add(1)
 			go answerAll(c, []byte(last), []byte(response))
 		}
 	}()
@@ -65,9 +66,9 @@ func TestSteadyPathAllocatesNothing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			response := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nKeep-Alive: timeout=60\r\nDate: today\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-			r := newRig(t)
+			r, b := newRig(t), plainServer(t, c.last, string(response))
 			port := freePort(t)
-			tb := table(port, traffic.HTTP, "v1", rel("v1", traffic.Active, plainServer(t, c.last, string(response))))
+			tb := table(port, traffic.HTTP, "v1", rel("v1", traffic.Active, b))
 			tb.AccessLog.Format = "json"
 			r.put(tb)
 			k := connect(t, port)
@@ -91,11 +92,24 @@ func TestSteadyPathAllocatesNothing(t *testing.T) {
 			round() // the collection emptied the pools
 			round()
 			// Less than one in ten: the program's other goroutines have their ticks.
-			if n := countAllocs(1000, round); n > 100 {
+			if n := b.steadyAllocs(1000, round); n > 100 {
 				t.Errorf("1000 requests allocate %d times, want none", n)
 			}
 		})
 	}
+}
+
+// steadyAllocs counts allocations over connections that stay. Where a busy
+// machine lets one rest for so long that the next request has to dial, they are
+// counted anew.
+func (b *backend) steadyAllocs(runs int, f func()) (n uint64) {
+	for range 10 {
+		before := b.conns.Load()
+		if n = countAllocs(runs, f); b.conns.Load() == before {
+			break
+		}
+	}
+	return n
 }
 
 // countAllocs is [testing.AllocsPerRun] without its rounding down.

@@ -46,7 +46,9 @@ func chatty(t *testing.T, name string) *backend {
 // at its deadline each gets a Close frame of status 1012 where a frame ends, in
 // both directions, and not all at once.
 func TestWebSocketsEndSpread(t *testing.T) {
-	const sockets = 12
+	// They are ended over as long again as the deadline; half of that is for what a
+	// busy machine sees late.
+	const sockets, deadline = 40, 2 * time.Second
 	r := newRig(t)
 	port := freePort(t)
 	old := rel("v1", traffic.Active, chatty(t, "v1"))
@@ -58,7 +60,7 @@ func TestWebSocketsEndSpread(t *testing.T) {
 		readUntil(t, c, "\r\n\r\n")
 		clients[i] = c
 	}
-	old.State, old.TunnelDeadline = traffic.Draining, time.Second
+	old.State, old.TunnelDeadline = traffic.Draining, deadline
 	v2 := rel("v2", traffic.Active, startBackend(t, "v2"))
 	begun := time.Now()
 	r.put(table(port, traffic.HTTP, "v2", v2, old))
@@ -78,7 +80,7 @@ func TestWebSocketsEndSpread(t *testing.T) {
 	}
 	all.Wait()
 	slices.Sort(ended)
-	if first, last := ended[0], ended[sockets-1]; first < time.Second || last-first < 400*time.Millisecond {
+	if first, last := ended[0], ended[sockets-1]; first < deadline || last-first < deadline/2 {
 		t.Errorf("the first ended after %s, the last after %s: not after the deadline, or all at once", first, last)
 	}
 	r.await("the drain", func(rep traffic.Report) bool { return rep.Services[0].Releases[1].Drained })
