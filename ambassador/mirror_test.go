@@ -155,7 +155,7 @@ func TestCopyTakesNoLongerThanItsLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	up, err := newUpstream(c, nil, time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -80,7 +81,7 @@ func TestConnOverTLS(t *testing.T) {
 	}
 	cl.want(http.MethodPost, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 200, "b 3")
 	cl.want(http.MethodGet, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, "b 0")
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("the end: %d bytes, %v; want a clean one", n, err)
 	}
 	_ = c.Close()

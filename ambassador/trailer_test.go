@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -26,9 +27,7 @@ func TestTrailersBothWays(t *testing.T) {
 		if body, err := io.ReadAll(req.Body); err != nil || string(body) != "hello, you" {
 			t.Errorf("the instance got %q, %v", body, err)
 		}
-		for name, values := range req.Trailer {
-			req.Header[name] = values
-		}
+		maps.Copy(req.Header, req.Trailer)
 		got <- req.Header
 		fmt.Fprint(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"+
 			"5;ext=1\r\nworld\r\n0;last\r\nX-Sum: 2\r\nContent-Length: 7\r\nSet-Cookie: a=b\r\n\r\n")

@@ -124,7 +124,7 @@ func TestStopWhileStarting(t *testing.T) {
 			b.make(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if err := b.Reconciler.Run(ctx); err != nil {
+			if err := b.Run(ctx); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := b.Do(t.Context(), status.Command{Verb: "suspend", App: "a"}); err == nil {

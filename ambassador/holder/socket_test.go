@@ -45,7 +45,7 @@ func TestHeldListenerIsNotPolled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // of a test
+	defer l.Close()
 	defer f.Close() //nolint:errcheck // of a test
 	if !polled(t, int(f.Fd())) {
 		t.Error("a listener that is waited at is not seen")

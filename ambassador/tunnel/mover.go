@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 	"syscall"
@@ -79,7 +80,7 @@ func (m *Mover) move(fd uintptr) bool {
 	}
 	n, err := splice(int(fd), m.pipe.w, int(min(m.left, pipeSize)))
 	switch {
-	case err == unix.EAGAIN:
+	case errors.Is(err, unix.EAGAIN):
 		m.freePipe()
 		return false
 	case err == nil && n == 0:
@@ -100,7 +101,7 @@ func (m *Mover) pour(fd uintptr) bool {
 	for m.inPipe > 0 {
 		n, err := splice(m.pipe.r, int(fd), m.inPipe)
 		switch {
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EAGAIN):
 			if m.Waits != nil {
 				m.Waits()
 			}
