@@ -17,11 +17,11 @@ func certificateWarnings(app *manifests.App, now time.Time) []manifests.Diagnost
 	for i := range app.Services {
 		s := &app.Services[i]
 		for n, r := range s.Routes {
-			field := fmt.Sprintf("x-remora.routes[%d].tls", n)
+			route := fmt.Sprintf("x-remora.routes[%d]", n)
 			for _, text := range routeFiles(r, now) {
 				out = append(out, manifests.Diagnostic{
-					Position: s.Positions[field], Reason: status.CertificateFailed, Warning: true,
-					Field: "services." + s.Name + "." + field, Message: text,
+					Position: s.Positions[route], Reason: status.CertificateFailed, Warning: true,
+					Field: "services." + s.Name + "." + route + ".tls", Message: text,
 				})
 			}
 		}

@@ -34,6 +34,8 @@ func TestCertificateWarnings(t *testing.T) {
 		files("a.test", cert, wrong, key),
 		{Host: "plain.test"},
 	}}}}
+	place := manifests.Position{File: "compose.yaml", Line: 7, Column: 11}
+	app.Services[0].Positions = map[string]manifests.Position{"x-remora.routes[2]": place}
 	var got []string
 	for _, d := range certificateWarnings(app, time.Now()) {
 		got = append(got, d.String())
@@ -41,7 +43,7 @@ func TestCertificateWarnings(t *testing.T) {
 			t.Errorf("%s is no warning", d)
 		}
 	}
-	want := []string{"routes[2].tls: the certificate is not for b.test", "routes[3].tls: " + cert, "routes[3].tls: " + key + " has no certificate of an authority"}
+	want := []string{place.String() + ": services.web.x-remora.routes[2].tls: the certificate is not for b.test", "routes[3].tls: " + cert, "routes[3].tls: " + key + " has no certificate of an authority"}
 	if len(got) != len(want) {
 		t.Fatalf("got %q, want %q", got, want)
 	}

@@ -150,9 +150,9 @@ func (c *converter) positions() {
 				s.Positions[key] = pos
 			}
 		}
-		for _, list := range []string{"volumes", "ports"} {
+		for _, list := range []string{"volumes[%d]", "ports[%d]", "x-remora.routes[%d]"} {
 			for n := range 100 {
-				key := fmt.Sprintf("%s[%d]", list, n)
+				key := fmt.Sprintf(list, n)
 				pos, ok := c.index[prefix+key]
 				if !ok {
 					break
