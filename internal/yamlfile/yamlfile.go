@@ -141,7 +141,11 @@ func kindOf(t reflect.Type) string {
 		return "a mapping"
 	case reflect.Bool:
 		return "true or false"
-	case reflect.Int, reflect.Int64, reflect.Uint16, reflect.Uint64, reflect.Float64:
+	case reflect.Uint16:
+		return "a number from 0 to 65535"
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return "a whole number"
+	case reflect.Float64:
 		return "a number"
 	}
 	return "a single value"

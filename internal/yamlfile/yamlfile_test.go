@@ -44,7 +44,7 @@ func TestErrors(t *testing.T) {
 		"name: a\nname: b\n":              {"f.yaml:2:1: name: the key is written twice"},
 		"name: {a: b}\n":                  {"f.yaml:1:7: name: a mapping where"},
 		"name: &a x\ntexts: {k: *a}\n":    {"f.yaml:2:12: texts.k: aliases are not used"},
-		"items: [{port: x}, {port: y}]\n": {`f.yaml:1:16: items[0].port: "x" where a number belongs`, "where a number belongs"},
+		"items: [{port: x}, {port: y}]\n": {`f.yaml:1:16: items[0].port: "x" where a whole number belongs`, "where a whole number belongs"},
 		"after: 5 seconds\nname: [x]\n":   {`f.yaml:1:8: after: "5 seconds" is no duration; write one such as 30s`, "f.yaml:2:7: name: a list where a single value belongs"},
 		"after: [1]\n":                    {"f.yaml:1:8: after: a list where a single value belongs"},
 		"items: x\ntexts: y\n":            {`f.yaml:1:8: items: "x" where a list belongs`, `f.yaml:2:8: texts: "y" where a mapping belongs`},

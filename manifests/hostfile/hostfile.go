@@ -106,10 +106,7 @@ func (p *parser) refuse(host *manifests.Host) {
 		if !set {
 			return
 		}
-		p.diags = append(p.diags, manifests.Diagnostic{
-			Position: p.at(field), Reason: status.NotInThisVersion, Field: field,
-			Message: "not in this version", Remedy: "remove the section",
-		})
+		p.later(field, "not in this version", "remove the section")
 	}
 	later("secrets", len(host.Secrets) > 0)
 	later("overlap", len(host.Overlap) > 0)
@@ -122,6 +119,12 @@ func (p *parser) refuse(host *manifests.Host) {
 	for i, s := range host.Sources {
 		later(fmt.Sprintf("sources[%d].verify", i), len(s.Verify) > 0)
 	}
+}
+
+func (p *parser) later(field, message, remedy string) {
+	p.diags = append(p.diags, manifests.Diagnostic{
+		Position: p.at(field), Reason: status.NotInThisVersion, Field: field, Message: message, Remedy: remedy,
+	})
 }
 
 func (p *parser) check(host *manifests.Host) {

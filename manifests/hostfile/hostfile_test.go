@@ -98,11 +98,19 @@ func TestErrors(t *testing.T) {
 		},
 		"wrong types": {
 			"version: one\npoll: [1]\nlabels: {a: {b: c}}\n",
-			[]string{`1:10: version: "one" where a number belongs`, "2:7: poll: a list where a single value belongs", "3:13: labels.a: a mapping where a single value"},
+			[]string{`1:10: version: "one" where a whole number belongs`, "2:7: poll: a list where a single value belongs", "3:13: labels.a: a mapping where a single value"},
 		},
 		"wrong scalars": {
 			"version: 1\nambassador: {http: [eighty]}\npoll: soon\n",
-			[]string{`2:21: ambassador.http[0]: "eighty" where a number belongs`, `3:7: poll: "soon" is no duration`},
+			[]string{`2:21: ambassador.http[0]: "eighty" where a number from 0 to 65535 belongs`, `3:7: poll: "soon" is no duration`},
+		},
+		"no port": {
+			"version: 1\nambassador:\n  http: [0]\n  https: [70000]\n",
+			[]string{`4:11: ambassador.https[0]: "70000" where a number from 0 to 65535 belongs`},
+		},
+		"port zero": {
+			"version: 1\nambassador:\n  http: [0]\n  https: [0]\n",
+			[]string{"3:3: ambassador.http: 0 is no port", "4:3: ambassador.https: 0 is no port"},
 		},
 		"twice":   {"version: 1\nversion: 1\n", []string{"2:1: version: the key is written twice"}},
 		"syntax":  {"version: 1\nname: [a\n", []string{"did not find expected"}},
@@ -146,7 +154,7 @@ func TestErrors(t *testing.T) {
 			"version: 1\nambassador:\n  https: [443, 80]\n  acme:\n    directory: http://ca.test\n    ca_file: ca.pem\n    challenges: [dns-01]\n    shared: mnt\n",
 			[]string{
 				"3:3: ambassador.https: port 80 is in `http`, too", "5:5: ambassador.acme.directory: \"http://ca.test\" is no https URL",
-				"ambassador.acme.challenges[0]: \"dns-01\" is not known; one of: http-01, tls-alpn-01",
+				"ambassador.acme.challenges[0]: DNS-01 is not in this version; write http-01, tls-alpn-01 or both",
 				"ambassador.acme.ca_file: \"ca.pem\" is no absolute path", "ambassador.acme.shared: \"mnt\" is no absolute path",
 			},
 		},

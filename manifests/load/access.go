@@ -78,11 +78,13 @@ func (o *object) number(key string, lo, hi float64) float64 {
 	}
 	f, err := strconv.ParseFloat(scalar(v), 64)
 	if err != nil || f < lo || f > hi {
-		o.app.fail(o.at(key), "", "%q is no number from %g to %g", scalar(v), lo, hi)
+		o.app.fail(o.at(key), "", "%q is no number from %s to %s", scalar(v), plainNumber(lo), plainNumber(hi))
 		return 0
 	}
 	return f
 }
+
+func plainNumber(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 // assets reads path patterns: a path, or a beginning with "*" after it.
 func (a *app) assets(o *object) []string {

@@ -29,6 +29,7 @@ func (a *app) canary(path string, v any) *manifests.Canary {
 	if !steps && !mirror {
 		a.fail(path, "write `steps: [5%, 25%, 50%]`", "the canary has no steps")
 	}
+	o.later("rollback_on")
 	o.done()
 	return c
 }

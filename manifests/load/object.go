@@ -51,10 +51,12 @@ func (o *object) done() {
 	}
 }
 
-// later refuses keys that this version does not carry out.
+// later refuses keys that this version does not carry out. Those that are not
+// written are none that a typing error should be corrected to.
 func (o *object) later(keys ...string) {
 	for _, key := range keys {
-		if _, ok := o.get(key); ok {
+		if _, written := o.data[key]; written {
+			o.used[key] = true
 			o.app.later(o.at(key), "")
 		}
 	}
