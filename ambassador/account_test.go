@@ -291,3 +291,26 @@ func startRaw(t *testing.T, name string, serve func(io.ReadWriter)) *backend {
 	t.Cleanup(func() { _ = l.Close(); all.Wait() })
 	return b
 }
+
+// TestRefusedIsNoAttempt: what no instance was given counts as sent no times.
+func TestRefusedIsNoAttempt(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	tb := table(port, traffic.HTTP, "v1", rel("v1", traffic.Active, startBackend(t, "v1")))
+	tb.AccessLog.Format = "json"
+	tb.Listeners[0].Routes[0].ServerTiming = true
+	tb.Services[0].Maintenance = true
+	r.put(tb)
+	c := connect(t, port)
+	fmt.Fprint(c.c, get("/"))
+	res, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := res.Header.Get("Server-Timing"), `remora;desc="reason maintenance attempts 0"`; got != want {
+		t.Errorf("Server-Timing %q, want %q", got, want)
+	}
+	if l := r.logged(1); l.Attempts != 0 || l.Why != "maintenance" {
+		t.Errorf("logged %+v", l)
+	}
+}

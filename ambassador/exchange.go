@@ -112,7 +112,6 @@ func (k *conn) exchange() bool {
 		return x.translate()
 	}
 	for attempt := 1; ; attempt++ {
-		x.verdict.attempts = attempt
 		cl, err := k.wk.acquire(&x.want)
 		if err != nil && x.want.again(err) {
 			continue
@@ -124,7 +123,7 @@ func (k *conn) exchange() bool {
 		if attempt > 1 || x.want.waited {
 			k.now = time.Now()
 		}
-		x.verdict.rel, x.verdict.ep = cl.rel, cl.ep
+		x.verdict.rel, x.verdict.ep, x.verdict.attempts = cl.rel, cl.ep, attempt
 		if x.want.route.spec.Upstream != traffic.UpstreamHTTP1 && k.req.Length == 0 {
 			cl.end(k.wk.changed.fire) // the table changed while it was held
 			return x.translate()

@@ -100,11 +100,25 @@ func (x *explainer) secure(lv *listenerView, w *want) bool {
 		return false
 	}
 	w.secure, w.authority = true, n.spec.ClientCA
-	x.e.TLS = "ended here for " + nameOr(n.spec.Name) + " with certificate " + n.spec.Certificate
+	x.e.TLS = "ended here for " + nameOr(n.spec.Name) + " with " + certificateText(n.spec.Certificate)
 	if n.spec.ClientCA != "" {
-		x.e.TLS += ", for clients of " + n.spec.ClientCA
+		x.e.TLS += ", for clients with a certificate of " + certificateText(n.spec.ClientCA)
 	}
 	return true
+}
+
+// certificateText names a certificate by what people wrote.
+func certificateText(name string) string {
+	src, ok := traffic.ParseCertificateSource(name)
+	switch {
+	case !ok:
+		return "the certificate " + name
+	case src.Auto != "":
+		return "the automatic certificate"
+	case src.ClientCA != "":
+		return src.ClientCA
+	}
+	return "the certificate " + src.Cert
 }
 
 // tunnels makes the want one for the whole connection, which has no path.
@@ -261,11 +275,11 @@ func (rv *routeView) limits() []string {
 func (sv *serviceView) whyRelease(d decision) string {
 	switch sp := sv.split; {
 	case d.from != nil:
-		return fmt.Sprintf("%s, in place of %s, which does not take connections", d.rv.spec.State, d.from.spec.Name)
+		return fmt.Sprintf("%s, in place of %s, which does not take connections", d.rv.spec.State, traffic.ShortRelease(d.from.spec.Name))
 	case sp != nil && d.rv == sp.rv:
 		return fmt.Sprintf("canary, for %g %% %s; this draw fell on it", float64(sp.spec.Share)/100, sharedBy(sp.spec.Sticky))
 	case sp != nil:
-		return fmt.Sprintf("%s; %s is a canary for %g %% %s", d.rv.spec.State, sp.spec.Release, float64(sp.spec.Share)/100, sharedBy(sp.spec.Sticky))
+		return fmt.Sprintf("%s; %s is a canary for %g %% %s", d.rv.spec.State, traffic.ShortRelease(sp.spec.Release), float64(sp.spec.Share)/100, sharedBy(sp.spec.Sticky))
 	}
 	return string(d.rv.spec.State)
 }

@@ -101,7 +101,6 @@ func (s *stream) run() {
 		return
 	}
 	for attempt := 1; ; attempt++ {
-		s.verdict.attempts = attempt
 		cl, err := s.acquire()
 		if err != nil && (s.want.again(err) || s.againUndone(err, attempt)) {
 			continue
@@ -111,7 +110,7 @@ func (s *stream) run() {
 			return
 		}
 		s.claim = cl
-		s.verdict.rel, s.verdict.ep = cl.rel, cl.ep
+		s.verdict.rel, s.verdict.ep, s.verdict.attempts = cl.rel, cl.ep, attempt
 		out := s.attempt()
 		cl = s.claim
 		cl.end(s.k.wk.changed.fire)

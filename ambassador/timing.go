@@ -3,6 +3,8 @@ package ambassador
 import (
 	"strconv"
 	"time"
+
+	"github.com/remorahq/remora/internal/traffic"
 )
 
 // time adds the Server-Timing field to the answer, where the route asks for it:
@@ -21,7 +23,7 @@ func (v *verdict) appendTiming(b []byte) []byte {
 	case v.ours:
 		b = append(append(b, "reason "...), v.why...)
 	case v.rel != nil:
-		b = appendToken(append(b, "release "...), v.rel.name)
+		b = appendToken(append(b, "release "...), traffic.ShortRelease(v.rel.name))
 	}
 	b = strconv.AppendInt(append(b, " attempts "...), int64(v.attempts), 10)
 	if v.replayed {

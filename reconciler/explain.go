@@ -148,6 +148,7 @@ func wayGates(way *traffic.Explanation) (gates []status.Gate, through bool) {
 			g.Reason = status.Maintenance
 		case way.Refused != nil:
 			g.Reason = status.Reason(way.Refused.Reason)
+			g.Message = refusalText(way.Refused) // the gate shows the reason itself
 		case s.Name == "instance":
 			g.Reason = status.HealthCheckFailed
 		default:
@@ -158,6 +159,13 @@ func wayGates(way *traffic.Explanation) (gates []status.Gate, through bool) {
 		}
 	}
 	return gates, true
+}
+
+func refusalText(r *traffic.RefusalExplanation) string {
+	if r.Status == 0 {
+		return r.Text
+	}
+	return fmt.Sprintf("answered %d: %s", r.Status, r.Text)
 }
 
 // Routes lists what the ambassador listens for and where it leads.

@@ -10,7 +10,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -106,10 +108,22 @@ func Main(ctx context.Context, version string, args []string, stdout, stderr io.
 		fmt.Fprintf(stderr, "remora-ambassador: %v; see remora-ambassador --help\n", err)
 		return 2
 	case err != nil:
-		fmt.Fprintf(stderr, "remora-ambassador: %v\n", err)
+		fmt.Fprintf(stderr, "remora-ambassador: %v%s\n", err, remedy(err))
 		return 1
 	}
 	return 0
+}
+
+// remedy is what to do about a socket that does not answer.
+func remedy(err error) string {
+	op, ok := errors.AsType[*net.OpError](err)
+	switch {
+	case !ok || op.Op != "dial":
+		return ""
+	case errors.Is(err, fs.ErrPermission):
+		return "; its socket is for root"
+	}
+	return "; does it run, and is --run its folder?"
 }
 
 type usageError struct{ text string }
@@ -135,7 +149,7 @@ func parse(args []string) (options, error) {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
 		}
-		return o, &usageError{err.Error()}
+		return o, &usageError{flagText(err)}
 	}
 	if f.NArg() > 0 {
 		return o, &usageError{fmt.Sprintf("unexpected argument %q", f.Arg(0))}
@@ -147,6 +161,16 @@ func parse(args []string) (options, error) {
 		return o, &usageError{fmt.Sprintf("--max-draining %d is not above zero", o.maxDraining)}
 	}
 	return o, nil
+}
+
+// flagText says what package flag says, with an example of a duration where one
+// belongs.
+func flagText(err error) string {
+	text := err.Error()
+	if strings.Contains(text, "flag -drain-limit") {
+		text += "; a duration such as 1h or 90s"
+	}
+	return text
 }
 
 func run(ctx context.Context, version, verb string, o options, stdout, stderr io.Writer) error {
@@ -263,11 +287,11 @@ func statusTable(w io.Writer, r traffic.Report) error {
 			for _, e := range rel.Endpoints {
 				if e.Good {
 					good++
-				} else if e.LastError != "" {
-					why = e.LastError
+				} else if why = e.LastError; why == "" && rel.State == traffic.Active {
+					why = "not checked yet"
 				}
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%d/%d\t%d\t%d\t%d\t%d\t%d\t%s\n", s.Name, rel.Name, rel.State, good, len(rel.Endpoints),
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d/%d\t%d\t%d\t%d\t%d\t%d\t%s\n", s.Name, traffic.ShortRelease(rel.Name), rel.State, good, len(rel.Endpoints),
 				rel.Inflight, rel.Tunnels, rel.Requests, rel.Errors5xx, s.Held, why)
 		}
 	}

@@ -39,9 +39,10 @@ func TestMainAnswers(t *testing.T) {
 		"log_level":    {[]string{"--log-level", "loud"}, 2, "", `"loud" is not debug`},
 		"argument":     {[]string{"status", "web"}, 2, "", `unexpected argument "web"`},
 		"drain_limit":  {[]string{"--drain-limit", "0s"}, 2, "", "--drain-limit 0s is not above zero"},
+		"no_duration":  {[]string{"--drain-limit", "5"}, 2, "", "a duration such as 1h"},
 		"max_draining": {[]string{"--max-draining", "-1"}, 2, "", "--max-draining -1 is not above zero"},
 		"unit":         {[]string{"unit"}, 0, "\nType=notify\n", ""},
-		"nobody_runs":  {[]string{"status", "--run", "/nonexistent"}, 1, "", "call the ambassador at /nonexistent/ambassador.sock"},
+		"nobody_runs":  {[]string{"status", "--run", "/nonexistent"}, 1, "", "does it run, and is --run its folder?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, err := call(t, c.args...)

@@ -98,7 +98,7 @@ func (e *Explanation) Steps() []Step {
 	if e.Waits != "" {
 		return append(list, Step{Name: "release", Text: fmt.Sprintf("requests wait (%d do): %s", e.Held, e.Waits)})
 	}
-	add("release", e.Release+prefixed(": ", e.Picked))
+	add("release", ShortRelease(e.Release)+prefixed(": ", e.Picked))
 	add("instance", e.instances()...)
 	if last := &list[len(list)-1]; e.Refused == nil && last.Name == "instance" && e.refuses() {
 		last.OK, last.Remedy = false, "does the program listen on this port, on all addresses? `remora logs` shows what it says"
