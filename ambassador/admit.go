@@ -145,14 +145,9 @@ func (w *want) resolve(v *view) (*routeView, error) {
 		}
 		return rv, err
 	}
-	i, ok := 0, false
-	if w.path == nil {
-		i, ok = lv.router.Fallback()
-	} else {
-		i, ok = lv.router.Match(w.host, w.path)
-	}
-	if !ok {
-		return nil, errNoRoute
+	i, err := lv.routeOf(w)
+	if err != nil {
+		return nil, err
 	}
 	rv := lv.routes[i]
 	if rv.sv == nil {
@@ -160,6 +155,18 @@ func (w *want) resolve(v *view) (*routeView, error) {
 	}
 	w.view, w.route = v, rv
 	return rv, nil
+}
+
+// routeOf finds the route of a request or a tunnel, by its index.
+func (lv *listenerView) routeOf(w *want) (int, error) {
+	if w.path != nil {
+		return lv.match(w.host, w.path)
+	}
+	i, ok := lv.router.Fallback()
+	if !ok {
+		return 0, errNoRoute
+	}
+	return i, nil
 }
 
 // forget lets go of the view: what lasts must not keep a former table.
