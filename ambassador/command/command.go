@@ -130,8 +130,8 @@ type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
 
-func parse(args []string) (options, error) {
-	var o options
+// flags are all flags; they set o, which has their defaults then.
+func flags(o *options) *flag.FlagSet {
 	f := flag.NewFlagSet("remora-ambassador", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.run, "run", "/run/remora", "")
@@ -145,6 +145,12 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.lines, "n", 20, "")
 	f.DurationVar(&o.drainLimit, "drain-limit", holder.DefaultDrainLimit, "")
 	f.IntVar(&o.maxDraining, "max-draining", holder.DefaultMaxDraining, "")
+	return f
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	f := flags(&o)
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
