@@ -125,7 +125,8 @@ func (a *ambassador) answers(ctx context.Context, limit time.Duration) bool {
 }
 
 // spawn starts the ambassador in a session of its own, so that it outlives the
-// agent. Its output goes to a file.
+// agent. Its output goes to a file, which is not in the ambassador's folder: that
+// becomes its worker's, who could lead the name to a file of root's.
 func (a *ambassador) spawn() (logFile string, err error) {
 	binary, err := a.binary()
 	if err != nil {
@@ -135,7 +136,7 @@ func (a *ambassador) spawn() (logFile string, err error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return "", err
 	}
-	logFile = filepath.Join(state, "ambassador.log")
+	logFile = filepath.Join(a.host.State, "ambassador.log")
 	out, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return "", err

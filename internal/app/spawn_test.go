@@ -66,3 +66,35 @@ func TestKeepStartsAgain(t *testing.T) {
 		})
 	}
 }
+
+// The ambassador's folder is its worker's, who may have put links there: what the
+// agent writes as root is elsewhere.
+func TestSpawnFollowsNoLinkOfTheWorker(t *testing.T) {
+	dir := t.TempDir()
+	script, victim := filepath.Join(dir, "program"), filepath.Join(dir, "victim")
+	folder := filepath.Join(dir, "ambassador")
+	for _, err := range []error{
+		os.WriteFile(script, []byte("#!/bin/sh\necho spoken\n"), 0o700), //nolint:gosec // it is run
+		os.WriteFile(victim, nil, 0o600),
+		os.Mkdir(folder, 0o700),
+		os.Symlink(victim, filepath.Join(folder, "ambassador.log")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := newAmbassador(manifests.Host{
+		State: dir, Run: dir, Ambassador: manifests.HostAmbassador{Mode: "spawn", Binary: script},
+	}, slog.New(slog.DiscardHandler))
+	logFile, err := a.spawn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the program ends", func() bool { a.reap(); return len(a.children) == 0 })
+	if said, err := os.ReadFile(logFile); err != nil || string(said) != "spoken\n" {
+		t.Errorf("its log is %q, %v", said, err)
+	}
+	if got, err := os.ReadFile(victim); err != nil || len(got) != 0 {
+		t.Errorf("the worker's link led to a file that now has %q, %v", got, err)
+	}
+}
