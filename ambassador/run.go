@@ -49,6 +49,11 @@ func RunWorker(ctx context.Context, log *slog.Logger, version string, holderUID 
 	}
 	// The program was executed by descriptor; without a name it would be "5".
 	_ = os.WriteFile("/proc/self/comm", []byte("remora-worker"), 0)
+	// Keys are in our memory: none but root may look into it, and no core is
+	// dumped.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("protect memory: %w", err)
+	}
 	_ = os.NewFile(handoff.FDBinary, "binary").Close()
 	unix.CloseOnExec(handoff.FDState)
 	conn, err := handoff.FromFile(os.NewFile(handoff.FDLink, "link"))

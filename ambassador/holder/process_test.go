@@ -554,8 +554,10 @@ func TestWorkerHasNoRights(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("run as root: only root has rights to give up")
 	}
+	t.Setenv("SOURCE_TOKEN", "secret")
 	p := start(t, t.TempDir())
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.workers()[0]))
+	proc := fmt.Sprintf("/proc/%d/", p.workers()[0])
+	status, err := os.ReadFile(proc + "status")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -563,5 +565,13 @@ func TestWorkerHasNoRights(t *testing.T) {
 		if !strings.Contains(string(status), want) {
 			t.Errorf("want %q in\n%s", want, status)
 		}
+	}
+	if env, err := os.ReadFile(proc + "environ"); err != nil || strings.Contains(string(env), "SOURCE_TOKEN") {
+		t.Errorf("what the holder keeps for itself is in its environment, %v", err)
+	}
+	// The keys of certificates are in its memory: no other process of its user may
+	// look, and no core is dumped. The kernel shows that by the owner.
+	if info, err := os.Stat(proc + "mem"); err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("others of its user may read its memory: %v", err)
 	}
 }

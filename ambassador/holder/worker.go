@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,7 +46,7 @@ func (h *holder) start() (*worker, error) {
 	cmd.Args = append([]string{"remora-ambassador"}, h.cfg.Args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{child, h.files.state, binary}
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=", "LISTEN_FDS=", extendedConnect(os.Getenv("GODEBUG")))
+	cmd.Env = append(workersEnvironment(os.Environ()), extendedConnect(os.Getenv("GODEBUG")))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: h.files.credential}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start worker: %w", err), link.Close())
@@ -56,6 +57,15 @@ func (h *holder) start() (*worker, error) {
 	h.workers[w.number] = w
 	go h.follow(w)
 	return w, nil
+}
+
+// workersEnvironment is what a worker gets of ours: the settings of Go's runtime
+// and the time zone. What else there is may be secret, and strangers speak to
+// workers.
+func workersEnvironment(ours []string) []string {
+	return slices.DeleteFunc(slices.Clone(ours), func(v string) bool {
+		return !strings.HasPrefix(v, "GO") && !strings.HasPrefix(v, "TZ=")
+	})
 }
 
 // extendedConnect lets workers take WebSockets over HTTP/2 (RFC 8441): x/net
