@@ -36,7 +36,8 @@ func (h *holder) open(w *worker, m handoff.Message) {
 		h.send(w, answer, nil)
 		return
 	}
-	l.owner, answer.Inode = w.number, l.inode
+	// A predecessor that still asks takes nothing from its successor.
+	l.owner, answer.Inode = max(l.owner, w.number), l.inode
 	if m.Same && m.Inode == l.inode {
 		answer.Same = true
 		h.send(w, answer, nil)

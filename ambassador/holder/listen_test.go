@@ -2,6 +2,7 @@ package holder
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -56,6 +57,80 @@ func TestWorkerIsBounded(t *testing.T) {
 	}
 	if _, err := h.listener(handoff.Message{Key: key}); err == nil || !strings.Contains(err.Error(), "no more are allowed") {
 		t.Errorf("one too many: %v", err)
+	}
+}
+
+// A listener that a predecessor asks for once more stays its successor's, who
+// gives up all that it has not asked for.
+func TestPredecessorTakesNoListener(t *testing.T) {
+	near, child, err := handoff.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := handoff.FromFile(child)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = near.Close(), far.Close() }()
+	h := &holder{log: slog.New(slog.DiscardHandler), listeners: make(map[traffic.ListenerKey]*held)}
+	key := traffic.ListenerKey{Address: netip.MustParseAddr("127.0.0.1")}
+	old, young := &worker{number: 1, link: near}, &worker{number: 2, link: near}
+	for _, w := range []*worker{old, young, old} {
+		h.open(w, handoff.Message{Op: handoff.Open, Key: key})
+		_, fds, err := far.Receive()
+		if err != nil || len(fds) != 1 {
+			t.Fatalf("got %d descriptors, %v", len(fds), err)
+		}
+		_ = fds[0].Close()
+	}
+	h.sweep(young)
+	if h.listeners[key] == nil {
+		t.Error("the successor's listener was closed")
+	}
+	h.forget(key)
+}
+
+// What a worker says again and again makes the holder keep nothing, and reaches
+// no other worker.
+func TestFloodOfAWorker(t *testing.T) {
+	near, child, err := handoff.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := handoff.FromFile(child)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = near.Close(), far.Close() }()
+	answers := make(chan int)
+	go func() {
+		n := 0
+		for {
+			m, fds, err := far.Receive()
+			if err != nil {
+				answers <- n
+				return
+			}
+			for _, f := range fds {
+				_ = f.Close()
+			}
+			if m.Op == handoff.Peer {
+				n++
+			}
+		}
+	}()
+	w, other := &worker{number: 1, link: near, ready: true}, &worker{number: 2, link: near, ready: true}
+	h := &holder{log: slog.New(slog.DiscardHandler), current: other, next: &worker{number: 3}, workers: map[int]*worker{1: w, 2: other}}
+	for id := range uint64(10 * maxAsked) {
+		h.handle(event{w: w, m: handoff.Message{Op: handoff.Upgrade, ID: id + 1}})
+		h.handle(event{w: w, m: handoff.Message{Op: handoff.Ready}})
+	}
+	if len(h.asked) > maxAsked {
+		t.Errorf("%d upgrades are kept", len(h.asked))
+	}
+	_ = near.Close()
+	if n := <-answers; n != 0 {
+		t.Errorf("workers got %d connections", n)
 	}
 }
 

@@ -22,6 +22,10 @@ const (
 	ending = 3 * time.Minute
 )
 
+// maxAsked bounds the upgrades that wait for their answer: a worker's word is not
+// trusted.
+const maxAsked = 64
+
 // request is an Upgrade that waits for its answer.
 type request struct {
 	w  *worker
@@ -31,6 +35,10 @@ type request struct {
 // upgrade starts a successor from the program's file as it is now. A second
 // upgrade meanwhile follows the first: the file may have changed between them.
 func (h *holder) upgrade(r request) {
+	if r.w != nil && len(h.asked) >= maxAsked {
+		h.send(r.w, handoff.Message{Op: handoff.Answer, ID: r.id, Error: "too many upgrades are asked for"}, nil)
+		return
+	}
 	if r.w != nil {
 		h.asked = append(h.asked, r)
 	}
@@ -74,6 +82,9 @@ func (h *holder) answerUpgrades(failure string) {
 // ready links a worker that serves with those that still live, and makes it
 // lead, at once or when its predecessor is quiet.
 func (h *holder) ready(w *worker) {
+	if w.ready {
+		return // it is told once: others would get a connection each time
+	}
 	w.ready = true
 	h.log.Debug("worker is ready", "worker", w.number)
 	for _, p := range h.workers {
