@@ -93,16 +93,21 @@ func lock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// openState opens the folder of the table and makes it, and the table, the
-// worker's.
+// openState opens the folder of the state and makes it, and what workers wrote
+// there, the worker's: the table, the certificates, the keys of session tickets
+// and the access log. They may have run as another user.
 func openState(dir string, who *syscall.Credential) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
 	if who != nil {
-		names, err := filepath.Glob(filepath.Join(dir, "table.json*"))
-		for _, name := range append(names, dir) {
-			err = errors.Join(err, giveTo(who, name))
+		err := giveTo(who, dir)
+		for _, pattern := range [...]string{"*.json*", "access.log*"} {
+			names, gerr := filepath.Glob(filepath.Join(dir, pattern))
+			err = errors.Join(err, gerr)
+			for _, name := range names {
+				err = errors.Join(err, giveTo(who, name))
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("give the state folder to uid %d: %w", who.Uid, err)

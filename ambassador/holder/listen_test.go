@@ -195,7 +195,8 @@ func TestStateFolderGivesNoOtherFileAway(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []string{secret, own} {
+	more := []string{filepath.Join(dir, "certificates.json"), filepath.Join(dir, "tickets.json.prev"), filepath.Join(dir, "access.log")}
+	for _, f := range append(more, secret, own) {
 		if err := os.WriteFile(f, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +209,7 @@ func TestStateFolderGivesNoOtherFileAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	for name, uid := range map[string]uint32{secret: 0, own: 65534, dir: 65534} {
+	for name, uid := range map[string]uint32{secret: 0, own: 65534, dir: 65534, more[0]: 65534, more[1]: 65534, more[2]: 65534} {
 		var st unix.Stat_t
 		if err := unix.Stat(name, &st); err != nil || st.Uid != uid {
 			t.Errorf("%s belongs to %d, %v; want %d", name, st.Uid, err, uid)
