@@ -205,9 +205,11 @@ func (b *sentBody) Read(p []byte) (int, error) {
 }
 
 // interim passes an informational response on. A 100 the client has had when
-// its body was begun to be read.
+// its body was begun to be read; a 101 there is not in HTTP/2, and a client of
+// HTTP/1 would leave HTTP.
 func (h *hop2) interim(status int, fields textproto.MIMEHeader) error {
-	if status != http.StatusContinue {
+	if status != http.StatusContinue && status != http.StatusSwitchingProtocols {
+		http2x.DropConnectionFields(http.Header(fields))
 		h.hints.pass(func() { h.s.interim(status, http.Header(fields)) })
 	}
 	return nil
@@ -234,9 +236,13 @@ func (h *hop2) failed(err error) outcome {
 
 func (h *hop2) deliver(res *http.Response, cancel func()) outcome {
 	s := h.s
+	if res.StatusCode < 200 || res.StatusCode > 999 {
+		return invalid // x/net takes any number
+	}
 	if s.asksElsewhere(res.StatusCode) || s.asksLender(res.StatusCode) {
 		return declined
 	}
+	http2x.DropConnectionFields(res.Header)
 	header := s.w.Header()
 	maps.Copy(header, res.Header)
 	if s.r.ProtoMajor == 1 && s.req.Trailers && len(res.Trailer) > 0 {

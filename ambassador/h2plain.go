@@ -142,6 +142,8 @@ func (w *plainWriter) WriteHeader(status int) {
 	minor := x.k.req.Minor
 	if status < 200 {
 		if minor == 1 {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			w.flush(http1.AppendResponse(nil, w.head(status), http1.Delivery{Minor: 1}))
 		}
 		return
@@ -149,16 +151,25 @@ func (w *plainWriter) WriteHeader(status int) {
 	w.mu.Lock()
 	w.wrote = true
 	w.mu.Unlock()
+	length := w.length()
 	res := w.head(status)
-	length := int64(-1)
-	if v := w.header["Content-Length"]; len(v) == 1 {
-		length, _ = strconv.ParseInt(v[0], 10, 64)
-	}
 	w.none = x.k.req.Method == http.MethodHead || status == 204 || status == 304
 	w.chunked = !w.none && length < 0 && minor == 1
 	w.left = length
 	w.keep = x.keepAlive() && w.s.bodyRead() && (w.none || length >= 0 || w.chunked) && w.header.Get("Connection") != "close"
 	w.buf = http1.AppendResponse(w.buf, res, http1.Delivery{Minor: minor, KeepAlive: w.keep, Chunked: w.chunked})
+}
+
+// length is what the header says of the body's, or -1. What it says twice, or is
+// no number, is taken out: the body is then framed by us alone.
+func (w *plainWriter) length() int64 {
+	if v := w.header["Content-Length"]; len(v) == 1 {
+		if n, err := strconv.ParseUint(v[0], 10, 63); err == nil {
+			return int64(n)
+		}
+	}
+	delete(w.header, "Content-Length")
+	return -1
 }
 
 // head makes the header a head of package http1.

@@ -129,6 +129,15 @@ func Target(scheme, host, target string) *url.URL {
 	return u
 }
 
+// DropConnectionFields takes out of a response what has no meaning in HTTP/2 (RFC
+// 9113 §8.2.2) and would be taken for ours by a client of HTTP/1, or by x/net's
+// server, which ends the connection at `Connection: close`.
+func DropConnectionFields(h http.Header) {
+	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Transfer-Encoding", "Upgrade"} {
+		delete(h, name)
+	}
+}
+
 // Fields makes a map of names and values header fields.
 func Fields(h http.Header) []http1.Field {
 	var fields []http1.Field
