@@ -228,6 +228,8 @@ func (h *hop1) deliver() outcome {
 		return h.upgrade()
 	case h.res.Status == 101:
 		return invalid // nobody asked for it
+	case s.req.Upgrade != "" && h.res.Status < 300:
+		return invalid // in HTTP/2 that would be the agreement (RFC 8441 §5)
 	}
 	if s.asksElsewhere(h.res.Status) || s.asksLender(h.res.Status) {
 		return declined

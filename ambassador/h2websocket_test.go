@@ -33,6 +33,10 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 	}
 	ended := make(chan websocket.StatusCode, 1)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/page" {
+			_, _ = io.WriteString(w, "a page")
+			return
+		}
 		if r.URL.Path != "/chat" {
 			http.Error(w, "no", http.StatusForbidden)
 			return
@@ -74,6 +78,9 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 	}
 	if res, _ := open("/other"); res.StatusCode != http.StatusForbidden {
 		t.Errorf("an answer that is no upgrade: %v", res)
+	}
+	if res, _ := open("/page"); res.StatusCode != http.StatusBadGateway {
+		t.Errorf("a page was taken for a WebSocket: %v", res)
 	}
 	res, pw := open("/chat?x=1")
 	if res.StatusCode != 200 || res.Header.Get("Sec-WebSocket-Protocol") != "echo" || res.Header.Get("Sec-WebSocket-Accept") != "" {

@@ -246,6 +246,7 @@ func (h *half) write(b []byte) error {
 	if h.t.WebSocket {
 		ending := h.t.ending.Load()
 		if n := h.frames.scan(b, ending); n < len(b) {
+			h.count(n)
 			if err := h.lost(h.dst.Write(b[:n])); err != nil {
 				return err
 			}

@@ -46,6 +46,7 @@ func (s *Stream) Run() (whole bool) {
 	case errors.Is(err, io.EOF):
 		whole = true
 	}
+	_ = s.Server.SetWriteDeadline(time.Unix(1, 0)) // send may wait for it, with the lock held
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
@@ -58,6 +59,7 @@ func (s *Stream) Run() (whole bool) {
 // wait.
 func (s *Stream) End() {
 	if !s.ending.Swap(true) {
+		_ = s.Server.SetWriteDeadline(time.Now().Add(frameLimit + lingerLimit))
 		_ = s.Server.SetReadDeadline(time.Unix(1, 0))
 	}
 }
