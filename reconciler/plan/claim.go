@@ -82,7 +82,7 @@ func routeClaims(full, service string, r manifests.Route, at entries) []claim {
 		return []claim{portClaim(service, "", r.Published, "tcp")}
 	}
 	var out []claim
-	host, path := strings.ToLower(r.Host), strings.TrimPrefix(r.Path, "/")
+	host, path := strings.ToLower(r.Host), strings.TrimPrefix(routePath(r), "/")
 	plain, secure := r.EntryPoints(at.http, at.https)
 	for _, port := range plain {
 		key := fmt.Sprintf("route/:%d/%s/%s", port, host, path)
@@ -96,9 +96,13 @@ func routeClaims(full, service string, r manifests.Route, at entries) []claim {
 	return out
 }
 
+// routePath is a route's path without slashes at its end, which mean nothing to
+// the ambassador: with and without them it is the same claim.
+func routePath(r manifests.Route) string { return strings.TrimRight(r.Path, "/") }
+
 // tlsKey claims a route's host and path on a port for TLS clients.
 func tlsKey(port uint16, r manifests.Route) string {
-	return fmt.Sprintf("tls/:%d/%s/%s", port, strings.ToLower(r.Host), strings.TrimPrefix(r.Path, "/"))
+	return fmt.Sprintf("tls/:%d/%s/%s", port, strings.ToLower(r.Host), strings.TrimPrefix(routePath(r), "/"))
 }
 
 // nameConflict stops where another app has the project's name.

@@ -33,11 +33,8 @@ func (b *tableBuilder) ports(app, name string, s *manifests.Service) {
 // their own.
 func (b *tableBuilder) routes(app, name string, s *manifests.Service) {
 	for _, r := range s.Routes {
-		route := traffic.Route{Host: strings.ToLower(r.Host), Path: r.Path, Service: name, Port: r.Target, Assets: s.Assets, ProxyProtocol: r.ProxyProtocol, Upstream: upstream(r.App)}
+		route := traffic.Route{Host: strings.ToLower(r.Host), Path: routePath(r), Service: name, Port: r.Target, Assets: s.Assets, ProxyProtocol: r.ProxyProtocol, Upstream: upstream(r.App)}
 		grant(&route, r.Access)
-		if route.Path == "/" {
-			route.Path = ""
-		}
 		for _, c := range routeClaims(app+"/"+s.Name, s.Name, r, entries{b.HTTP, b.HTTPS}) {
 			if b.owns(app, c.key) {
 				b.route(app, c, route, r)

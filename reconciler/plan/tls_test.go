@@ -156,3 +156,30 @@ func TestChallengesTakeNoPort(t *testing.T) {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
 }
+
+// TestSlashAtTheEndIsTheSamePath: a slash at a path's end gives nobody the
+// requests of another app, or the challenges that the agent answers.
+func TestSlashAtTheEndIsTheSamePath(t *testing.T) {
+	app := parseApp(t, "web app:v1")
+	for claimed, r := range map[string]manifests.Route{
+		"route/:80/a.test/api":    {Host: "a.test", Path: "/api/", Target: 3000},
+		"tls/:443/auto.test/api":  {Host: "auto.test", Path: "/api//", Target: 3000, TLS: tlsRoutes()[0].TLS},
+		"route/:80/auto.test/api": {Host: "auto.test", Path: "/api/", Target: 3000, TLS: tlsRoutes()[0].TLS},
+	} {
+		app.Services[0].Routes = []manifests.Route{r}
+		in := input(app, ledger.App{})
+		in.HTTP, in.HTTPS = []uint16{80}, []uint16{443}
+		in.Host.Claims = map[string]string{claimed: "staging/x"}
+		if held := Plan(in).Hold; held == nil || held.Reason != status.RouteConflict {
+			t.Errorf("%s%s beside %s: %+v, want a conflict", r.Host, r.Path, claimed, held)
+		}
+	}
+	_, own := share(t, "web app:v1")
+	own.Releases[0].Service.Routes = append(tlsRoutes()[:1], manifests.Route{Host: "auto.test", Path: acmePath + "/", Target: 3000})
+	table := Table(TableInput{HTTP: []uint16{80}, HTTPS: []uint16{443}, Apps: map[string]AppTraffic{app.ID(): own}, ACME: ACME{HTTP: 5002}})
+	router := traffic.NewRouter(table.Listeners[0].Routes)
+	i, ok := router.Match([]byte("auto.test"), []byte(acmePath+"/token"))
+	if !ok || table.Listeners[0].Routes[i].Service != acmeService {
+		t.Errorf("a challenge reaches %+v", table.Listeners[0].Routes[i])
+	}
+}
