@@ -57,16 +57,22 @@ func (l *link) receive(tell func(handoff.Message, *os.File)) {
 			tell(m, file(fds))
 			continue
 		}
-		l.mu.Lock()
-		ch := l.waiting[m.ID]
-		delete(l.waiting, m.ID)
-		l.mu.Unlock()
-		if ch != nil {
-			ch <- reply{m, fds}
-		} else {
+		if !l.answer(m, fds) {
 			closeFiles(fds)
 		}
 	}
+}
+
+// answer gives an answer to who waits for it.
+func (l *link) answer(m handoff.Message, fds []*os.File) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ch := l.waiting[m.ID]
+	delete(l.waiting, m.ID)
+	if ch != nil {
+		ch <- reply{m, fds} // there is room for one
+	}
+	return ch != nil
 }
 
 func (l *link) tell(op handoff.Op) error { return l.conn.Send(handoff.Message{Op: op}, nil) }
@@ -79,6 +85,7 @@ func (l *link) ask(ctx context.Context, m handoff.Message) (reply, error) {
 	m.ID = l.last
 	l.waiting[m.ID] = ch
 	l.mu.Unlock()
+	defer l.forget(m.ID, ch)
 	if err := l.conn.Send(m, nil); err != nil {
 		return reply{}, err
 	}
@@ -89,6 +96,18 @@ func (l *link) ask(ctx context.Context, m handoff.Message) (reply, error) {
 		return reply{}, errors.New("the holder is gone")
 	case <-ctx.Done():
 		return reply{}, ctx.Err()
+	}
+}
+
+// forget lets nobody wait for an answer any more. What came too late is closed.
+func (l *link) forget(id uint64, ch <-chan reply) {
+	l.mu.Lock()
+	delete(l.waiting, id)
+	l.mu.Unlock()
+	select {
+	case r := <-ch:
+		closeFiles(r.fds)
+	default:
 	}
 }
 
@@ -145,8 +164,10 @@ func (l *link) Sockets(ctx context.Context, v6 bool) ([]*os.File, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("ask the holder for sockets: %w", err)
-	case r.m.Error != "":
+	case r.m.Denied:
 		return nil, &NotAllowed{Text: r.m.Error}
+	case r.m.Error != "":
+		return nil, errors.New(r.m.Error)
 	}
 	return r.fds, nil
 }

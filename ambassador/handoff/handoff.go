@@ -95,8 +95,10 @@ type Message struct {
 	// Same says that the sender's descriptor is still the right one.
 	Same  bool   `json:"same,omitempty"`
 	Error string `json:"error,omitempty"`
-	// InUse says that another program holds the port.
-	InUse bool `json:"inUse,omitempty"`
+	// InUse says that another program holds the port, and Denied that the holder
+	// lacks a right.
+	InUse  bool `json:"inUse,omitempty"`
+	Denied bool `json:"denied,omitempty"`
 	// Worker is another worker's number.
 	Worker int  `json:"worker,omitempty"`
 	Older  bool `json:"older,omitempty"`

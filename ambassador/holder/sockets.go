@@ -10,13 +10,15 @@ import (
 	"github.com/remorahq/remora/ambassador/handoff"
 )
 
+var errNoRight = errors.New("the ambassador's holder has no CAP_NET_ADMIN")
+
 // sockets answers a worker with TCP sockets that may take the address of a
 // client. Only the right to make them is asked for here; the option stays.
 func (h *holder) sockets(w *worker, m handoff.Message) {
 	answer := handoff.Message{Op: handoff.Answer, ID: m.ID}
 	files, err := transparentSockets(min(max(m.Count, 1), handoff.MaxFiles), m.V6)
 	if err != nil {
-		answer.Error = err.Error()
+		answer.Error, answer.Denied = err.Error(), errors.Is(err, errNoRight)
 	}
 	h.sent(w, answer.Op, w.link.SendAll(answer, files))
 	for _, f := range files {
@@ -50,7 +52,7 @@ func transparentSocket(v6 bool) (*os.File, error) {
 	err = unix.SetsockoptInt(fd, level, option, 1)
 	switch {
 	case errors.Is(err, unix.EPERM):
-		err = errors.New("the ambassador's holder has no CAP_NET_ADMIN")
+		err = errNoRight
 	case err != nil:
 		err = fmt.Errorf("make socket transparent: %w", err)
 	}
