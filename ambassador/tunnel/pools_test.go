@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 )
 
 // descriptors counts those of this process.
@@ -23,6 +24,13 @@ func pipes(t *Tunnel) int {
 	return t.Pools.pipes
 }
 
+// lentPipes counts those that tunnels hold.
+func lentPipes(t *Tunnel) int {
+	t.Pools.mu.Lock()
+	defer t.Pools.mu.Unlock()
+	return t.Pools.pipes - len(t.Pools.free)
+}
+
 // An idle tunnel holds two descriptors, also after much has passed.
 func TestIdleTunnelHoldsNoPipe(t *testing.T) {
 	tn, client, server, _ := run(t, false)
@@ -37,6 +45,14 @@ func TestIdleTunnelHoldsNoPipe(t *testing.T) {
 	expect(t, client, "x")
 	if pipes(tn) == 0 {
 		t.Error("nothing was spliced")
+	}
+	// The bytes may be here before the tunnel has looked for more.
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); lentPipes(tn) > 0; <-tick.C {
+		if time.Now().After(end) {
+			t.Fatal("an idle tunnel holds a pipe")
+		}
 	}
 	tn.Pools.Close()
 	if n := descriptors(t); n > before {
