@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -337,6 +339,18 @@ func TestTLSRedirectAndHSTS(t *testing.T) {
 	http1 := table(plain, traffic.HTTP, "v1").Listeners[0]
 	http1.Routes[0].RedirectTLS, http1.Routes[0].HSTS = r.port, time.Hour
 	tb.Listeners = append(tb.Listeners, http1)
+	r.put(tb)
+	// What a trusted proxy had over TLS is served, unless clients have to show a
+	// certificate.
+	for _, only := range []bool{false, true} {
+		tb.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		tb.Listeners[1].Routes = slices.Clone(tb.Listeners[1].Routes)
+		tb.Listeners[1].Routes[0].TLSOnly = only
+		r.put(tb)
+		want := map[bool]int{false: 200, true: 308}[only]
+		connect(t, plain).want("GET", "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Proto: https\r\n\r\n", want, "")
+	}
+	tb.TrustedProxies = nil
 	r.put(tb)
 	target := fmt.Sprintf("https://a.test:%d/x?q=1", r.port)
 	for _, method := range []string{"GET", "POST", "DELETE"} {

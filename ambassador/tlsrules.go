@@ -34,7 +34,7 @@ func (w *want) redirected(rv *routeView, trusted bool) error {
 	switch {
 	case port == 0 || w.secure || w.tunnel:
 		return nil
-	case trusted && bytes.EqualFold(w.by.field("x-forwarded-proto"), []byte("https")):
+	case trusted && !rv.spec.TLSOnly && bytes.EqualFold(w.by.field("x-forwarded-proto"), []byte("https")):
 		return nil
 	}
 	host := string(traffic.AppendHost(nil, w.host))

@@ -177,6 +177,9 @@ type Route struct {
 	// RedirectTLS answers 308 to the same URL with https at this port; 0 does
 	// not redirect.
 	RedirectTLS uint16 `json:"redirectTLS,omitempty"`
+	// TLSOnly redirects those too of whom a trusted proxy says that they came to it
+	// over TLS: clients have to show a certificate, which they showed to nobody.
+	TLSOnly bool `json:"tlsOnly,omitempty"`
 	// HSTS is the max-age of Strict-Transport-Security on answers over TLS; 0
 	// sends none.
 	HSTS time.Duration `json:"hsts,omitempty"`

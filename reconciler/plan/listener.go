@@ -51,8 +51,9 @@ func (b *tableBuilder) route(app string, c claim, route traffic.Route, r manifes
 	case c.tls, !c.route && r.TLS != nil:
 		b.secure(app, c.port, route, r)
 	case c.route:
-		b.redirect(app, &route, r)
-		b.listen(app, key, traffic.HTTP, route)
+		if b.redirect(app, &route, r) {
+			b.listen(app, key, traffic.HTTP, route)
+		}
 	default:
 		b.listen(app, key, protocol(r.App), route)
 	}

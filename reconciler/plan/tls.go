@@ -71,16 +71,21 @@ func CertificatesOf(s *manifests.Service) []string {
 
 // redirect leads plain requests of a route with TLS to https. Until there is a
 // certificate they are served as they come: nothing else could serve them. One
-// that asks for clients' certificates is never served plain.
-func (b *tableBuilder) redirect(app string, route *traffic.Route, r manifests.Route) {
-	_, secure := r.EntryPoints(b.HTTP, b.HTTPS)
-	if r.TLS == nil || !r.TLS.Redirect || len(secure) == 0 || !b.owns(app, tlsKey(secure[0], r)) {
-		return
+// that asks for clients' certificates is never served plain: false is a route
+// that cannot be led to https and must not be there.
+func (b *tableBuilder) redirect(app string, route *traffic.Route, r manifests.Route) bool {
+	if r.TLS == nil {
+		return true
 	}
 	cert, clients := certificateNames(r)
-	if cert == "" || clients != "" || b.ready(cert) {
-		route.RedirectTLS = secure[0]
+	_, secure := r.EntryPoints(b.HTTP, b.HTTPS)
+	if !r.TLS.Redirect || len(secure) == 0 || !b.owns(app, tlsKey(secure[0], r)) {
+		return clients == ""
 	}
+	if cert == "" || clients != "" || b.ready(cert) {
+		route.RedirectTLS, route.TLSOnly = secure[0], clients != ""
+	}
+	return true
 }
 
 func (b *tableBuilder) ready(cert string) bool { return b.Ready != nil && b.Ready(cert) }

@@ -38,7 +38,7 @@ func TestTableWithTLS(t *testing.T) {
 	want := []traffic.Listener{
 		{
 			ListenerKey: traffic.ListenerKey{Port: 80}, Protocol: traffic.HTTP, Owner: app.ID(), Routes: []traffic.Route{
-				{Host: "*.files.test", Path: "/x", Service: web, Port: 3000, RedirectTLS: 443},
+				{Host: "*.files.test", Path: "/x", Service: web, Port: 3000, RedirectTLS: 443, TLSOnly: true},
 				{Host: "auto.test", Path: "/.well-known/acme-challenge", Service: "remora/acme", Port: 5002},
 				{Host: "auto.test", Service: web, Port: 3000},
 			},
@@ -181,5 +181,19 @@ func TestSlashAtTheEndIsTheSamePath(t *testing.T) {
 	i, ok := router.Match([]byte("auto.test"), []byte(acmePath+"/token"))
 	if !ok || table.Listeners[0].Routes[i].Service != acmeService {
 		t.Errorf("a challenge reaches %+v", table.Listeners[0].Routes[i])
+	}
+}
+
+// TestClientCertificatesAreNeverServedPlain: where the TLS port is another app's,
+// a route that asks for certificates is not there at all.
+func TestClientCertificatesAreNeverServedPlain(t *testing.T) {
+	app, own := share(t, "web app:v1")
+	own.Releases[0].Service.Routes = tlsRoutes()[1:2]
+	in := TableInput{HTTP: []uint16{80}, HTTPS: []uint16{443}, Apps: map[string]AppTraffic{app.ID(): own}}
+	in.Host.Claims = map[string]string{"tls/:443/*.files.test/x": "staging/x"}
+	for _, l := range Table(in).Listeners {
+		if len(l.Routes) > 0 {
+			t.Errorf("port %d has %+v", l.Port, l.Routes)
+		}
 	}
 }
