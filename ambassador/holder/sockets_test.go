@@ -45,18 +45,15 @@ func TestSocketsTakeClientAddresses(t *testing.T) {
 
 // bindPowerless binds a socket to an address of nobody here, on a thread that
 // has given up its capabilities.
-func bindPowerless(f *os.File, v6 bool) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends without its rights
+func bindPowerless(f *os.File, v6 bool) (err error) {
+	onLostThread(func() {
 		var none [2]unix.CapUserData
-		err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0])
-		raw, rerr := f.SyscallConn()
-		if err == nil {
-			err = rerr
+		if err = unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+			return
 		}
-		if err != nil {
-			done <- err
+		raw, rerr := f.SyscallConn()
+		if rerr != nil {
+			err = rerr
 			return
 		}
 		var addr unix.Sockaddr = &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 7}}
@@ -66,7 +63,23 @@ func bindPowerless(f *os.File, v6 bool) error {
 		if rerr := raw.Control(func(fd uintptr) { err = unix.Bind(int(fd), addr) }); rerr != nil {
 			err = rerr
 		}
-		done <- err
+	})
+	return err
+}
+
+// onLostThread runs f on a thread that ends with it. The process's first thread
+// does not end, and is what /proc/self tells of: it is kept away from f.
+func onLostThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() != os.Getpid() {
+			f()
+			return // never unlocked
+		}
+		onLostThread(f)
+		runtime.UnlockOSThread()
 	}()
-	return <-done
+	<-done
 }
