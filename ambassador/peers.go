@@ -322,7 +322,7 @@ func (wk *Worker) obeyYounger(c net.Conn) {
 func (wk *Worker) obey(t *traffic.Table) {
 	wk.mu.Lock()
 	defer wk.mu.Unlock()
-	if wk.draining.Load() && t.Generation > wk.view.Load().table.Generation {
+	if wk.draining.Load() && !wk.closes() && t.Generation > wk.view.Load().table.Generation {
 		ctx, cancel := context.WithTimeout(context.Background(), passLimit)
 		defer cancel()
 		wk.applyLocked(ctx, t)

@@ -162,7 +162,7 @@ func (wk *Worker) loadLocked(ctx context.Context) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("load table: %w", err)
-	case t.Generation <= wk.view.Load().table.Generation:
+	case t.Generation <= wk.view.Load().table.Generation, wk.closes():
 		return nil
 	}
 	wk.applyLocked(ctx, t)
@@ -327,19 +327,37 @@ func (wk *Worker) Close() {
 		wk.peers.close()
 		wk.conns.closeAll()
 		wk.Drained(context.Background())
-		for _, svc := range wk.runtimes.services {
-			for _, e := range svc.dropped(nil) {
-				e.retire()
-			}
-			for _, rel := range svc.releases {
-				rel.endDrain()
-			}
-		}
+		wk.retireAll()
 		wk.background.Wait()
 		wk.tunnels.Close()
 		wk.spares.close()
 		wk.access.Close()
 	})
+}
+
+// retireAll ends what runs for endpoints and releases. No table is served after
+// it, so that nothing begins anew.
+func (wk *Worker) retireAll() {
+	wk.mu.Lock()
+	defer wk.mu.Unlock()
+	for _, svc := range wk.runtimes.services {
+		for _, e := range svc.dropped(nil) {
+			e.retire()
+		}
+		for _, rel := range svc.releases {
+			rel.endDrain()
+		}
+	}
+}
+
+// closes says that the worker does.
+func (wk *Worker) closes() bool {
+	select {
+	case <-wk.stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 // housekeeping closes stale upstream connections and retries listeners.
