@@ -34,7 +34,7 @@ func (r *Reconciler) followCertificates(ctx context.Context) {
 }
 
 // certificateWarnings are what is to be said of the certificates of a service's
-// routes.
+// routes: what is wrong before what will be, since a row shows the first.
 func (w *worker) certificateWarnings(service string) []string {
 	c := w.r.cfg.Certificates
 	if c == nil || w.desired == nil || w.desired.app == nil {
@@ -44,14 +44,14 @@ func (w *worker) certificateWarnings(service string) []string {
 	if s == nil {
 		return nil
 	}
-	var out []string
+	var troubles, warnings []string
 	for _, name := range plan.CertificatesOf(s) {
 		if text := c.Trouble(name); text != "" {
-			out = append(out, text)
+			troubles = append(troubles, text)
 		}
-		out = append(out, c.Warnings(name)...)
+		warnings = append(warnings, c.Warnings(name)...)
 	}
-	return out
+	return append(troubles, warnings...)
 }
 
 // refused says why TLS clients of a route are refused in the handshake; empty

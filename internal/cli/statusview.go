@@ -223,9 +223,17 @@ func (v statusView) serviceRow(host, name string, a status.App, s status.Service
 		l.why = rolloutWhy(a.Rollout)
 	}
 	if l.why == "" && len(s.Warnings) > 0 {
-		l.why = s.Warnings[0]
+		l.why = firstOf(s.Warnings)
 	}
 	return v.row(host, l)
+}
+
+// firstOf is the first of several warnings, and how many there are more.
+func firstOf(warnings []string) string {
+	if more := len(warnings) - 1; more > 0 {
+		return fmt.Sprintf("%s (%d more: remora status -o json)", warnings[0], more)
+	}
+	return warnings[0]
 }
 
 func rolloutWhy(r *status.Rollout) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -182,9 +183,14 @@ func folders(dir string) ([]string, error) {
 }
 
 // check loads one environment, and then what is not placed on this host, too:
-// it will be loaded somewhere.
+// it will be loaded somewhere. An environment for other hosts is loaded as one
+// of those would.
 func (v *validation) check(ctx context.Context, req manifests.LoadRequest) (found []finding, apps int, err error) {
 	res, err := v.loader.Load(ctx, req)
+	if err == nil && notSelected(res) {
+		req.Host = someHost(res.Environment.Hosts)
+		res, err = v.loader.Load(ctx, req)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -212,6 +218,23 @@ func (v *validation) check(ctx context.Context, req manifests.LoadRequest) (foun
 		}})
 	}
 	return found, apps, nil
+}
+
+// notSelected says that the environment is for other hosts.
+func notSelected(res manifests.LoadResult) bool {
+	return len(res.Skipped) > 0 && res.Skipped[0].Diagnostic.Reason == status.NotSelected
+}
+
+// someHost is the name of a host that may follow an environment; of a
+// pattern, one that it matches.
+func someHost(hosts []string) string {
+	for _, h := range hosts {
+		name := strings.NewReplacer("*", "1", "?", "1").Replace(h)
+		if ok, err := path.Match(h, name); err == nil && ok {
+			return name
+		}
+	}
+	return ""
 }
 
 // unplaced warns of an app that no placement puts anywhere.
