@@ -77,7 +77,7 @@ func (o *object) number(key string, lo, hi float64) float64 {
 		return 0
 	}
 	f, err := strconv.ParseFloat(scalar(v), 64)
-	if err != nil || f < lo || f > hi {
+	if err != nil || !(lo <= f && f <= hi) { // NaN is neither below nor above
 		o.app.fail(o.at(key), "", "%q is no number from %s to %s", scalar(v), plainNumber(lo), plainNumber(hi))
 		return 0
 	}
