@@ -97,7 +97,7 @@ func (h *hop1) run() outcome {
 		h.sender = make(chan struct{})
 		go h.send()
 	}
-	for {
+	for range mostInterims + 1 {
 		if out, ok := h.readHead(); !ok {
 			return out
 		}
@@ -106,6 +106,7 @@ func (h *hop1) run() outcome {
 		}
 		h.interim()
 	}
+	return invalid
 }
 
 // forHTTP1 is the request's head, and its body when that is small, for HTTP/1.1.
@@ -273,12 +274,10 @@ func (h *hop1) release(out outcome) {
 	s := h.s
 	uploaded := h.finishUpload()
 	s.delist()
-	if h.unwatch != nil {
-		h.unwatch()
-	}
+	stops := h.unwatch != nil && !h.unwatch() // stop may come at any time
 	clean := h.br.Buffered() == 0 && h.body.Done()
 	s.k.wk.readers.put(h.br)
-	if out == served && clean && h.res.KeepAlive && uploaded && !s.req.Pins && !s.claim.rel.closed.Load() {
+	if out == served && clean && !stops && h.res.KeepAlive && uploaded && !s.req.Pins && !s.claim.rel.closed.Load() {
 		if up, ok := h.c.(*upstream); ok {
 			up.readBy, up.writeBy = time.Time{}, time.Time{} // they were moved
 		}

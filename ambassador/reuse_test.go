@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"testing"
+	"time"
 
 	"github.com/remorahq/remora/internal/traffic"
 )
@@ -116,5 +119,14 @@ func TestInformationalAnswersAreBounded(t *testing.T) {
 		if status != 502 {
 			t.Errorf("HTTP/%s: got %d, %v", version, status, err)
 		}
+	}
+	c := connectH2(t, port)
+	req := c.request("GET", "/", nil)
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(int, textproto.MIMEHeader) error { return nil },
+	}))
+	_ = c.c.SetDeadline(time.Now().Add(15 * time.Second))
+	if res, _, err := c.do(req); err != nil || res.StatusCode != 502 {
+		t.Errorf("HTTP/2: got %v, %v", res, err)
 	}
 }
