@@ -222,6 +222,9 @@ func pathOf(u *url.URL) []byte {
 
 // whyRoute says why a want takes its route, and which others match.
 func (lv *listenerView) whyRoute(chosen *routeView, w *want) (why string, others []string) {
+	if w.passes != nil {
+		return "by the server name in the client hello", nil
+	}
 	if w.tunnel {
 		return "the route of a connection that names no host", nil
 	}

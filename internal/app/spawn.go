@@ -70,7 +70,11 @@ func (a *ambassador) keep(ctx context.Context) {
 			continue
 		}
 		logFile, err := a.spawn()
-		a.log.Error("the ambassador does not answer; it is started again", "log", logFile, "err", err)
+		if err != nil {
+			a.log.Error("the ambassador does not answer, and cannot be started", "err", err)
+		} else {
+			a.log.Warn("the ambassador did not answer and was started again", "log", logFile)
+		}
 		next, pause = time.Now().Add(pause), min(longestRespawn, 2*pause)
 	}
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -137,6 +138,8 @@ func planLines(p status.Plan, s style) []string {
 		return append(out, s.bad("nothing could be planned"))
 	case len(p.Apps) == 0:
 		return append(out, "no app is placed on this host")
+	case changes == 0 && slices.ContainsFunc(p.Apps, planFailed):
+		return append(out, s.bad("nothing would change until the errors are mended"))
 	case changes == 0:
 		return append(out, "nothing would change")
 	}
