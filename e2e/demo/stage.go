@@ -194,6 +194,9 @@ func (d *demo) rest(t rig.TB, length time.Duration) {
 func (d *demo) nothingLeft(t rig.TB, e *rig.Engine) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	if d.host == nil {
+		return // nothing was begun
+	}
 	filter := "?all=1&filters=" + url.QueryEscape(`{"label":["remora.host=`+d.host.Name+`"]}`)
 	for _, kind := range []string{"containers/json", "networks"} {
 		var list []struct{ ID string }
