@@ -37,6 +37,9 @@ type endpoint struct {
 	// connects say nothing against it.
 	refused atomic.Bool
 	good    atomic.Bool
+	// withdrawn says that the table in force has the container down, or not at
+	// all: its address may be somebody else's from the table's Ack on.
+	withdrawn atomic.Bool
 	// ill says that checks fail which had succeeded.
 	ill     atomic.Bool
 	strikes atomic.Int32 // answers missing in a row
@@ -81,6 +84,9 @@ func (e *endpoint) ejected() bool {
 	return e.strikes.Load() >= maxStrikes && time.Since(time.Unix(0, e.struck.Load())) <= struckFor
 }
 
+// errWithdrawn says that what was connected to may be another container.
+var errWithdrawn = errors.New("the container was withdrawn while it was connected to")
+
 // dial connects to a port. Any error means that nothing was sent.
 func (e *endpoint) dial(port uint16) (*upstream, error) {
 	addr := netip.AddrPortFrom(e.key.address, port)
@@ -88,7 +94,21 @@ func (e *endpoint) dial(port uint16) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := e.keep(c); err != nil {
+		return nil, err
+	}
 	return newUpstream(c, e.pool(port), time.Now())
+}
+
+// keep closes a new connection where the endpoint was withdrawn meanwhile. One
+// that another container accepted was made after the Ack of the table that
+// withdraws this one, so it is always noticed.
+func (e *endpoint) keep(c *net.TCPConn) error {
+	if !e.withdrawn.Load() {
+		return nil
+	}
+	_ = c.SetLinger(0)
+	return errors.Join(errWithdrawn, c.Close())
 }
 
 // connectFailed notes that nothing could be sent to the endpoint.

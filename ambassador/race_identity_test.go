@@ -2,6 +2,7 @@ package ambassador
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -39,6 +40,33 @@ func TestRace02AddressGivenToAnother(t *testing.T) {
 	c.want("GET", get("/"), 200, "first")
 	if n := first.conns.Load(); n != before+1 {
 		t.Errorf("the container at the address got %d connections, want one of its own", n-before)
+	}
+}
+
+// Row 2, the narrow case: a request that chose a container before it was
+// withdrawn, and connects only when another one has its address, sends nothing.
+func TestRace02WithdrawnWhileConnecting(t *testing.T) {
+	for name, withdraw := range map[string]func(*traffic.Release){
+		"down": func(r *traffic.Release) { r.Endpoints[0].Down = true },
+		"gone": func(r *traffic.Release) { r.Endpoints = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			port := freePort(t)
+			re := rel("v1", traffic.Active, startBackend(t, "whoever has the address"))
+			r.put(table(port, traffic.HTTP, "v1", re))
+			chosen := r.wk.view.Load().services["env/app/web"].active.endpoints[0].ep
+			if up, err := chosen.dial(backendPort); err != nil {
+				t.Fatal(err)
+			} else {
+				up.drop()
+			}
+			withdraw(&re)
+			r.put(table(port, traffic.HTTP, "v1", re))
+			if _, err := chosen.dial(backendPort); !errors.Is(err, errWithdrawn) {
+				t.Errorf("connecting to a withdrawn container: %v", err)
+			}
+		})
 	}
 }
 

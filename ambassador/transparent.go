@@ -100,6 +100,9 @@ func (k *conn) dialAsClient(ep *endpoint, port uint16) *upstream {
 	}
 	c, err := connectFrom(s, k.peer, netip.AddrPortFrom(to, port))
 	if err == nil {
+		if ep.keep(c) != nil {
+			return nil
+		}
 		return &upstream{TCPConn: c, pool: ep.pool(port), used: time.Now(), idle: maxIdle}
 	}
 	if cause(err) == timedOut {

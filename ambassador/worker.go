@@ -250,12 +250,14 @@ func (wk *Worker) settle(rv *releaseView) {
 	}
 	wk.setDrain(rv)
 	for _, ev := range rv.endpoints {
+		ev.ep.withdrawn.Store(ev.spec.Down)
 		wk.watch(ev, rv.spec.Probes)
 	}
 }
 
 // retire ends what runs for an endpoint that is in no table any more.
 func (e *endpoint) retire() {
+	e.withdrawn.Store(true)
 	e.mu.Lock()
 	e.stopChecks()
 	e.mu.Unlock()
