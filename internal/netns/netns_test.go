@@ -104,8 +104,11 @@ func listenInside(t *testing.T, path, addr string) error {
 	return nil
 }
 
+// reach connects. A bridge whose only port was away has no carrier, and the
+// kernel may take a second to notice that it is back (linkwatch); a packet sent
+// meanwhile is dropped, and sent again after another.
 func reach(addr string) error {
-	c, err := net.DialTimeout("tcp", addr, time.Second)
+	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
 	if err != nil {
 		return err
 	}
