@@ -39,6 +39,7 @@ test: prerequisites rig ## all tests: units with the race detector, then end to 
 	@# One failing does not hide the other.
 	@units=0; end_to_end=0; set -x; \
 	go test -race -shuffle=on -count=1 -timeout 15m $(UNIT) || units=$$?; \
+	go test -count=1 -run Allocates ./ambassador/... || units=$$?; \
 	go test -shuffle=on -count=1 -timeout 30m -p 1 ./e2e/... || end_to_end=$$?; \
 	{ set +x; } 2>/dev/null; exit $$(( units | end_to_end ))
 

@@ -31,5 +31,5 @@ func dialFor(addr netip.AddrPort, d time.Duration) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.(*net.TCPConn), nil //nolint:forcetypeassert // "tcp" makes no other
+	return c.(*net.TCPConn), nil // "tcp" makes no other
 }

@@ -135,7 +135,7 @@ func (h *hop2) run() outcome {
 	}
 	s.verdict.sent = time.Now()
 	t := &http2.Transport{AllowHTTP: true, ConnPool: h}
-	res, err := t.RoundTrip(req) //nolint:bodyclose // closed below
+	res, err := t.RoundTrip(req) // closed below
 	h.hints.stop()
 	if err != nil {
 		return h.failed(err)

@@ -189,7 +189,7 @@ func handshake(up *upstream, protocols ...string) (*secureUpstream, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), upstreamHandshake)
 	defer cancel()
 	w := &watched{TCPConn: up.TCPConn}
-	c := tls.Client(w, &tls.Config{InsecureSkipVerify: true, NextProtos: protocols, MinVersion: tls.VersionTLS12}) //nolint:gosec // see above
+	c := tls.Client(w, &tls.Config{InsecureSkipVerify: true, NextProtos: protocols, MinVersion: tls.VersionTLS12}) // see above
 	if err := c.HandshakeContext(ctx); err != nil {
 		up.drop()
 		return nil, err

@@ -87,7 +87,7 @@ func (k *conn) turn(fd uintptr) bool {
 func (k *conn) hasMore() bool {
 	k.sit()
 	_, err := k.br.Peek(1)
-	if err != nil && err != errAgain { //nolint:errorlint // never wrapped
+	if err != nil && !errors.Is(err, errAgain) {
 		k.rd.over = true
 	}
 	k.arrived = time.Now()

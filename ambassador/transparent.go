@@ -171,7 +171,7 @@ func connectFrom(s *os.File, client netip.Addr, to netip.AddrPort) (*net.TCPConn
 	if err != nil {
 		return nil, fmt.Errorf("connect from %s to %s: %w", client, to, err)
 	}
-	return c.(*net.TCPConn), nil //nolint:forcetypeassert // the holder makes no other
+	return c.(*net.TCPConn), nil // the holder makes no other
 }
 
 // attempt is a connect under way.

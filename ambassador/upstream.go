@@ -1,6 +1,7 @@
 package ambassador
 
 import (
+	"errors"
 	"net"
 	"syscall"
 	"time"
@@ -75,7 +76,7 @@ func (u *upstream) exchangeBytes(fd uintptr) bool {
 		return err != nil
 	}
 	u.n, u.err = recv(fd, u.into)
-	return u.err != errAgain //nolint:errorlint // never wrapped
+	return !errors.Is(u.err, errAgain)
 }
 
 // flush writes what was posted now.
@@ -96,7 +97,7 @@ func (u *upstream) writeRest() error {
 // quiet says that nothing waits to be read, not even an end.
 func (u *upstream) quiet() bool {
 	err := u.raw.Control(u.look)
-	return err == nil && u.err == errAgain //nolint:errorlint // never wrapped
+	return err == nil && errors.Is(u.err, errAgain)
 }
 
 // readDeadline bounds reads to between least and five times as long from now:

@@ -102,7 +102,7 @@ func (f *file) current() (int64, bool) {
 func (f *file) room(n int) error {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(f.f.Fd()), &st); err != nil {
-		return nil //nolint:nilerr // a file system that does not tell is written to
+		return nil // a file system that does not tell is written to
 	}
 	block := uint64(st.Bsize)
 	reserve := min(f.reserve, st.Blocks*block/20)

@@ -3,8 +3,6 @@ package page
 import (
 	"bytes"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -134,24 +132,6 @@ func TestURLIsSafeToPaste(t *testing.T) {
 	} {
 		if got := URL(false, []byte(c.host), []byte(c.path)); got != c.want {
 			t.Errorf("%s %s: %q, want %q", c.host, c.path, got, c.want)
-		}
-	}
-}
-
-// TestWritePages writes every page into the folder that PAGES names, to be
-// looked at.
-func TestWritePages(t *testing.T) {
-	dir := os.Getenv("PAGES")
-	if dir == "" {
-		t.Skip("PAGES names no folder")
-	}
-	for _, r := range Reasons() {
-		a := Answer{Code: r.Code, Accept: []byte("text/html"), URL: "https://shop.example.com/cart/checkout"}
-		if r.Code == Maintenance {
-			a.Notice = "We are moving the warehouse. Orders that you have placed are safe.\nBack at 18:00 UTC."
-		}
-		if err := os.WriteFile(filepath.Join(dir, string(r.Code)+".html"), Make(a).Body, 0o600); err != nil {
-			t.Fatal(err)
 		}
 	}
 }

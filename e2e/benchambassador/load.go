@@ -144,7 +144,7 @@ func idle(addr string, conns int) error {
 		if err != nil {
 			return fmt.Errorf("connection %d: %w", i, err)
 		}
-		defer c.Close() //nolint:gocritic // all of them rest until the end
+		defer c.Close() // all of them rest until the end
 		if _, err := io.WriteString(c, request); err != nil {
 			return fmt.Errorf("connection %d: %w", i, err)
 		}

@@ -138,7 +138,7 @@ func (h *http1) pause() error {
 	if err := h.flush(); err != nil {
 		return err
 	}
-	time.Sleep(h.Pause)
+	time.Sleep(h.Pause) // the load itself: this is what a slow upload is
 	return nil
 }
 

@@ -64,7 +64,7 @@ type Keeper struct {
 	cache  *certmagic.Cache
 	issuer *certmagic.ACMEIssuer
 	answer *answers
-	ctx    context.Context //nolint:containedctx // the life of the names' goroutines, which outlive calls
+	ctx    context.Context // the life of the names' goroutines, which outlive calls
 	stop   context.CancelFunc
 	group  sync.WaitGroup
 	once   sync.Once

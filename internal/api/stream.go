@@ -99,7 +99,7 @@ func (s *Server) followEvents(w http.ResponseWriter, r *http.Request, f status.E
 	events := s.opt.Events.Subscribe(ctx, after, f)
 	out := newStream(w, "text/event-stream")
 	if err := out.beat(); err != nil {
-		return nil //nolint:nilerr // the reader is gone
+		return nil // the reader is gone
 	}
 	beat := time.NewTicker(s.opt.Heartbeat)
 	defer beat.Stop()
@@ -141,7 +141,7 @@ func (s *Server) statusStream(w http.ResponseWriter, r *http.Request) error {
 		case <-poll.C:
 		}
 		if host, err = s.opt.Backend.Status(ctx); err != nil {
-			return nil //nolint:nilerr // the answer has begun: its end is the error
+			return nil // the answer has begun: its end is the error
 		}
 		now := s.sendChanged(out, host, last)
 		if !bytes.Equal(now, last) {

@@ -37,7 +37,7 @@ func TestKeepStartsAgain(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			dir := t.TempDir()
 			script := filepath.Join(dir, "program")
-			if err := os.WriteFile(script, []byte(standIn), 0o700); err != nil { //nolint:gosec // it is run
+			if err := os.WriteFile(script, []byte(standIn), 0o700); err != nil { // it is run
 				t.Fatal(err)
 			}
 			t.Setenv("REMORA_TEST_LISTEN", os.Args[0])
@@ -74,7 +74,7 @@ func TestSpawnFollowsNoLinkOfTheWorker(t *testing.T) {
 	script, victim := filepath.Join(dir, "program"), filepath.Join(dir, "victim")
 	folder := filepath.Join(dir, "ambassador")
 	for _, err := range []error{
-		os.WriteFile(script, []byte("#!/bin/sh\necho spoken\n"), 0o700), //nolint:gosec // it is run
+		os.WriteFile(script, []byte("#!/bin/sh\necho spoken\n"), 0o700), // it is run
 		os.WriteFile(victim, nil, 0o600),
 		os.Mkdir(folder, 0o700),
 		os.Symlink(victim, filepath.Join(folder, "ambassador.log")),

@@ -113,7 +113,7 @@ func (g *agent) instance(ctx context.Context, cfg manifests.Host, hup <-chan os.
 	}
 	if err := in.Start(ctx); err != nil {
 		if ctx.Err() != nil {
-			return next, nil //nolint:nilerr // asked to end while starting
+			return next, nil // asked to end while starting
 		}
 		return next, err
 	}

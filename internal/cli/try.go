@@ -164,7 +164,7 @@ func (t *trial) serve(ctx context.Context) error {
 	}
 	if err := in.Start(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // asked to end while starting
+			return nil // asked to end while starting
 		}
 		return err
 	}

@@ -50,7 +50,7 @@ func startAmbassador(ctx context.Context, h manifests.Host) (*proxy, error) {
 		return nil, err
 	}
 	defer log.Close()                                             //nolint:errcheck // the child has it
-	cmd := exec.Command(binary, "--run", h.Run, "--state", state) //nolint:gosec // our own program
+	cmd := exec.Command(binary, "--run", h.Run, "--state", state) // our own program
 	cmd.Stdout, cmd.Stderr = log, log
 	// In a session of its own: the terminal's Ctrl-C is not meant for it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -64,7 +64,7 @@ func (s *sums) of(ctx context.Context, dir string) (folderSum, error) {
 // sumReader is one reading of a folder.
 type sumReader struct {
 	*sums
-	ctx     context.Context //nolint:containedctx // lives for one call
+	ctx     context.Context // lives for one call
 	root    *os.Root
 	seen    map[string]fileSum
 	reports []status.Report

@@ -142,7 +142,7 @@ func (w *watch) add(dir string) {
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil, p != dir && !d.IsDir():
-			return nil //nolint:nilerr // it vanished, or may not be read: Fetch says so
+			return nil // it vanished, or may not be read: Fetch says so
 		case d.Name() == ".git" && p != dir:
 			return fs.SkipDir
 		}

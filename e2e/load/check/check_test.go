@@ -29,12 +29,13 @@ func arrival(kind, id, version string) rig.Entry {
 
 // good is a run in which all went well.
 func good() ([]load.Record, []rig.Entry) {
-	return []load.Record{
+	records := []load.Record{
 		sent(load.Get, "g1", "g1", 0), ended(load.Answered, load.Get, "g1", "g1", 10, 10),
 		sent(load.Post, "p1", "p1", 10), ended(load.Answered, load.Post, "p1", "p1", 30, 20),
 		sent(load.WebSocket, "w1", "w1", 30), ended(load.Answered, load.WebSocket, "w1", "w1", 40, 10),
 		sent(load.WebSocket, "w2", "w1", 40), ended(load.Answered, load.WebSocket, "w2", "w1", 50, 10),
-	}, []rig.Entry{
+	}
+	return records, []rig.Entry{
 		arrival("GET", "g1", "v1"), arrival("POST", "p1", "v1"), arrival("GET", "w1", "v1"),
 	}
 }

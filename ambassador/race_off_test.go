@@ -1,5 +1,0 @@
-//go:build !race
-
-package ambassador
-
-const raceEnabled = false
