@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/remorahq/remora/e2e/certtest"
 	"github.com/remorahq/remora/internal/traffic"
 )
 
@@ -67,7 +68,7 @@ func TestH2ForwardingFields(t *testing.T) {
 
 // Every way of speaking to a container, from clients of both versions.
 func TestUpstreamProtocols(t *testing.T) {
-	cert := selfSigned(t, "x")
+	cert := certtest.New(t).Issue(t, "x").TLS(t)
 	for name, c := range map[string]struct {
 		up        traffic.Upstream
 		protocols []string

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/remorahq/remora/ambassador/proxyproto"
+	"github.com/remorahq/remora/e2e/certtest"
 	"github.com/remorahq/remora/internal/traffic"
 )
 
@@ -121,7 +122,7 @@ func TestProxyHeaderThrough(t *testing.T) {
 // TestProxyHeaderOnPassedTLS: TLS that is led on by its server name is not
 // touched; the container hears of the client first.
 func TestProxyHeaderOnPassedTLS(t *testing.T) {
-	cert := selfSigned(t, "mail.example.com")
+	cert := certtest.New(t).Issue(t, "mail.example.com").TLS(t)
 	backend := script(t, "v1", func(_ int, c net.Conn, _ *bufio.Reader) {
 		raw, err := c.(*net.TCPConn).SyscallConn()
 		if err != nil {

@@ -2,37 +2,17 @@ package ambassador
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/remorahq/remora/e2e/certtest"
 	"github.com/remorahq/remora/internal/traffic"
 )
-
-// selfSigned is a certificate for the name.
-func selfSigned(t *testing.T, name string) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, spec, spec, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
 
 // TestConnOverTLS serves requests of one TLS connection: two in one record,
 // one after a pause, and the connection's clean end.
@@ -58,7 +38,7 @@ func TestConnOverTLS(t *testing.T) {
 		if err != nil {
 			return
 		}
-		k.tls = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{selfSigned(t, "x")}})
+		k.tls = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{certtest.New(t).Issue(t, "x").TLS(t)}})
 		k.secure, k.serverName = true, "x"
 		if k.tls.Handshake() == nil {
 			k.serve()

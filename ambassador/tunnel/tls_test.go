@@ -2,40 +2,21 @@ package tunnel
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"io"
-	"math/big"
 	"net"
 	"sync/atomic"
 	"testing"
-	"time"
-)
 
-func certificate(t *testing.T) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
+	"github.com/remorahq/remora/e2e/certtest"
+)
 
 // overTLS joins a client that speaks TLS with a plain server.
 func overTLS(t *testing.T, webSocket bool) (tn *Tunnel, client *tls.Conn, server *net.TCPConn, done chan struct{}) {
 	t.Helper()
 	a, outer := pair(t)
 	b, server := pair(t)
-	inner := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{certificate(t)}})
+	inner := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{certtest.New(t).Issue(t, "x").TLS(t)}})
 	client = tls.Client(outer, &tls.Config{InsecureSkipVerify: true})
 	shaken := make(chan error, 1)
 	go func() { shaken <- inner.Handshake() }()

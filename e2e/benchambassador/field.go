@@ -2,16 +2,9 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	_ "embed"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +15,7 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/remorahq/remora/e2e/certtest"
 	"github.com/remorahq/remora/e2e/rig"
 )
 
@@ -72,31 +66,12 @@ func awaitPort(t rig.TB, port int) {
 	})
 }
 
-// certificate makes one of its own for 127.0.0.1 and localhost.
+// certificate makes one for 127.0.0.1 and localhost.
 func (f *field) certificate(t rig.TB) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatalf("make key: %v", err)
-	}
-	now := time.Now()
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "localhost"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatalf("make certificate: %v", err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatalf("encode key: %v", err)
-	}
-	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
-	f.chain = f.write(t, "chain.pem", chain)
-	f.key = f.write(t, "key.pem", private)
-	f.pair = f.write(t, "pair.pem", append(bytes.Clone(chain), private...))
+	pair := certtest.New(t).IssueUntil(t, time.Now().Add(24*time.Hour), "localhost", "127.0.0.1")
+	f.chain = f.write(t, "chain.pem", pair.Cert)
+	f.key = f.write(t, "key.pem", pair.Key)
+	f.pair = f.write(t, "pair.pem", append(bytes.Clone(pair.Cert), pair.Key...))
 }
 
 func (f *field) write(t rig.TB, name string, data []byte) string {
