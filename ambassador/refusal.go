@@ -2,6 +2,8 @@ package ambassador
 
 import (
 	"cmp"
+	"net/http"
+	"time"
 
 	"github.com/remorahq/remora/ambassador/http1"
 	"github.com/remorahq/remora/ambassador/page"
@@ -40,12 +42,14 @@ func (r *refusal) reason() page.Code {
 }
 
 // page makes the answer for a client that sent accept to a URL, either of which
-// may be empty.
+// may be empty. It says when it was made (RFC 9110 §6.6.1).
 func (r *refusal) page(accept []byte, url string) page.Page {
-	return page.Make(page.Answer{
+	p := page.Make(page.Answer{
 		Code: r.reason(), Status: r.status, Detail: r.text, Notice: r.notice, RetryAfter: r.retryAfter,
 		Accept: accept, URL: url,
 	})
+	p.Fields = append(p.Fields, page.Field{Name: "Date", Value: time.Now().UTC().Format(http.TimeFormat)})
+	return p
 }
 
 // http1 makes the answer for HTTP/1.

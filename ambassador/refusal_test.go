@@ -51,6 +51,9 @@ func TestMaintenance(t *testing.T) {
 	if after := res.Header.Get("Retry-After"); after != "600" {
 		t.Errorf("Retry-After %q", after)
 	}
+	if at, err := http.ParseTime(res.Header.Get("Date")); err != nil || time.Since(at) > time.Minute {
+		t.Errorf("Date: %v, %v", at, err)
+	}
 	res, body = ask(t, port, "shop.example.com", "/api", "application/json")
 	var problem struct {
 		Status         int

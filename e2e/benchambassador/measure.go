@@ -74,16 +74,19 @@ func line(c benchCase, all map[string]*samples) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench: %s", c.name)
-	for _, name := range []string{ours, "haproxy", "nginx", "caddy", "httputil"} {
-		if name == ours || name == "haproxy" || name == "caddy" || all[name] != nil {
-			fmt.Fprintf(&b, " %s_%s=%s", name, unit, figure(all[name]))
-		}
+	for _, name := range []string{ours, "haproxy", "caddy"} {
+		fmt.Fprintf(&b, " %s_%s=%s", name, unit, figure(all[name]))
 	}
 	ratio := "-"
 	if a, h := all[ours], all["haproxy"]; a != nil && h != nil {
 		ratio = fmt.Sprintf("%.2f", median(a.cost)/median(h.cost))
 	}
 	fmt.Fprintf(&b, " ratio_haproxy=%s", ratio)
+	for _, name := range []string{"nginx", "httputil"} {
+		if all[name] != nil {
+			fmt.Fprintf(&b, " %s_%s=%s", name, unit, figure(all[name]))
+		}
+	}
 	if a, h := all[ours], all["haproxy"]; a != nil && h != nil && !c.memory {
 		fmt.Fprintf(&b, " remora_rate=%.0f haproxy_rate=%.0f", median(a.rate), median(h.rate))
 	}
