@@ -79,7 +79,7 @@ func (s *site) secure(name string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close() //nolint:errcheck // asked and answered
+	defer c.Close()
 	resp, err := askOver(c, name)
 	switch {
 	case err != nil:
@@ -270,7 +270,7 @@ func (s *site) resumed(cache tls.ClientSessionCache) bool {
 	s.t.Helper()
 	c, err := s.shake("files.test", func(cfg *tls.Config) { cfg.ClientSessionCache = cache })
 	must(s.t, err)
-	defer c.Close() //nolint:errcheck // asked and answered
+	defer c.Close()
 	_, err = askOver(c, "files.test")
 	must(s.t, err)
 	return c.ConnectionState().DidResume
@@ -312,7 +312,7 @@ func (s *site) verified(name string, ca *certtest.CA) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // asked and answered
+	defer c.Close()
 	resp, err := askOver(c, name)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = errors.New(resp.Status)
